@@ -144,7 +144,7 @@ def _step(batch: dict[str, Tensor], items: int) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        states = model(**inputs, fold_in=False)["per_position"].flatten(0, 1)[batch["target_positions"]]
+        states = model(**inputs)["per_position"].flatten(0, 1)[batch["target_positions"]]
         next_softmax_loss(states, model.items.weight, batch["target_items"], read).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

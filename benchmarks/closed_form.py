@@ -5,7 +5,6 @@ Nothing is set by hand: the constants are chosen on the validation users of each
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ import numpy as np
 from beyond import BEYOND, DATA_SETS, made_up
 from experiment import RELEASES, interval
 
+from tastevec.data.inputs import InputConfig
 from tastevec.data.prepared import Prepared
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.training.closed_form import fit_closed_form
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from measure import Run
     from numpy.typing import NDArray
 
-    from tastevec.data.histories import Histories
     from tastevec.schema import TaskId
 
 DEPTHS: Final[dict[TaskId, int]] = {"random-20pct": 100, "next-item": 10, "last-20pct": 100}
-_USERS: Final = 512  # scored at once
+_USERS: Final = 256  # scored at once
 
 
 def measured(run: Run) -> dict[str, Any]:
@@ -59,31 +58,35 @@ def fitted(data: str, dim: int, seed: int) -> dict[str, Any]:
     """Return the rows of one data set; called in a process of its own."""
     prepared = Prepared.open(Path(data))
     scale, order, n_items = prepared.scale, prepared.order, len(prepared.item_ids)
+    reading = InputConfig(scale, 200, max_history_overall=2_000)
     dataset = EvalDataset.of(prepared, "test")
     train = dataset.train
-    validation = prepared.histories.take(prepared.users_in("validation")).normalized()
+    validation = prepared.histories.take(prepared.users_in("validation"))
     start = perf_counter()
     settings = choose_teacher(train, validation, n_items, scale=scale, order=order, dim=dim, seed=seed)
     chosen = perf_counter()
-    model = fit_closed_form(train, n_items, settings, scale=scale, order=order, dim=dim, seed=seed)
+    model = fit_closed_form(train, n_items, settings, reading=reading, order=order, dim=dim, seed=seed)
     seconds = {"choose": round(chosen - start, 1), "fit": round(perf_counter() - chosen, 1)}
     rows = []
     for task in dataset.tasks(list(DEPTHS), seed)[0]:
         question = Question(task, DEPTHS[task.name], n_items)
+        horizon, weights = task.horizon, model.weights[task.horizon]
+        arrays = [reading.arrays(some) for some in task.inputs.chunks(_USERS)]
         start = perf_counter()
-        users = model.encode(task.inputs, task.horizon)
+        users = np.concatenate([model.encode(horizon, some) for some in arrays])
         per_user = (perf_counter() - start) / len(task) * 1e3
-        values = {"64": question.gains(users @ model.vectors.T)}
-        teacher, weights = model.teacher, model.teacher.weights[task.horizon]
-        values["sum"] = question.gains(_scores(partial(teacher.score, horizon=task.horizon), task.inputs))
+        known = [model.known(some) for some in arrays]
+        values = {
+            "64": question.gains(users @ model.vectors.T),
+            "sum": question.gains(np.concatenate([model.scores(horizon, *some) for some in known])),
+        }
         for name in weights:
-            values[name] = question.gains(_scores(teacher.components[name].score, task.inputs))
-        rows.append(_row(task.name, values, seed) | {"weights": weights, "ms_per_user": round(per_user, 2)})
+            score, place = model.components[name].score, int(name != "lagged")
+            values[name] = question.gains(np.concatenate([score(some[place]) for some in known]))
+        rows.append(
+            _row(task.name, values, seed) | {"weights": dict(weights), "ms_per_user": round(per_user, 2)}
+        )
     return {"rows": rows, "seconds": seconds, "settings": settings.as_json()}
-
-
-def _scores(score: Any, inputs: Histories) -> NDArray[np.float32]:  # noqa: ANN401  a function
-    return np.concatenate([score(some) for some in inputs.chunks(_USERS)])
 
 
 def _row(task: TaskId, values: Mapping[str, NDArray[np.float64]], seed: int) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def encoded(data: str, model: str, system: str) -> dict[str, Any]:
 
 
 def _operations(users: Histories, reading: InputConfig, config: dict[str, Any]) -> float:
-    """Return the multiplications and additions that the *next* vectors need, padding not counted."""
+    """Return the multiplications and additions of the transformer for the *next* vectors, padding not counted."""
     width, inner, dim = config["hidden_size"], config["intermediate_size"], config["dim"]
     items = np.minimum(users.lengths, reading.max_history).astype(float)
     whole = 4 * width**2 + 2 * width * inner  # of an item in one block, without attention
@@ -92,9 +92,7 @@ def _operations(users: Histories, reading: InputConfig, config: dict[str, Any]) 
     # The last block computes keys and values of every item, and all of the last position alone.
     each = dim * width + blocks * (whole + 2 * items * width) + 2 * width**2
     last = whole - 2 * width**2 + 2 * items * width + width * dim
-    as_set = np.minimum(users.lengths, reading.max_history_overall or reading.max_history)
-    ridge = (as_set + np.minimum(items, config["n_recent"])) * (dim**2 + 2 * dim) + 2 * dim**3 / 3
-    return float(2 * (items * each + last + ridge).sum())
+    return float(2 * (items * each + last).sum())
 
 
 def _command(run: Run, data: Path, model: Path) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def measured(run: Run) -> dict[str, Any]:
 def timed(data: str, steps: int, settings: dict[str, str], *, validate: bool = False) -> dict[str, Any]:
     """Train for a number of steps and stop; called in a process of its own."""
     preset, changes = settings.pop("preset"), {"device": "cpu", "report_to": "none", **settings}
+    if preset == "taste":  # the steps of the transformer alone are timed
+        changes |= {"tune": "false", "item_vector_steps": "10", "batch_size": "8"}
     resolved, clock = resolve_settings(preset, **changes), _Clock(steps, validate=validate)
     prepared, imported = Prepared.open(Path(data)), peak_mb()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 """Value scale: how much the values of weighted and event feedback should count beyond being positive.
 
-Item vectors with the ridge fold-in, the network, and iALS are fitted to the training users with each share of a value, and measured on
+The model and iALS are fitted to the training users with each share of a value, and measured on
 the validation users, whose tasks are the same for all shares.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from unittest import mock
 
 import numpy as np
 from experiment import SHARED, TINY, interval
@@ -19,10 +18,7 @@ from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation.baselines import ALS, Popularity
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.scorers import EncodedScorer, measure
-from tastevec.items import taste_space
 from tastevec.items.als import AlsSettings
-from tastevec.items.cold_start import load_feature_rows
-from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.training.fit import train
 from tastevec.training.settings import resolve_settings
 
@@ -45,7 +41,6 @@ LOGARITHM, FLAT, HALF = (
 )  # from 0.75 to 1 by the logarithm; 1; from 0.5 to 1 by the logarithm
 SEEDS: Final = (0, 1, 2)
 NETWORK = ("epochs=2", "hidden_size=32", "heads=2", "layers=1", "max_history=50", "report_to=none")
-REGRESSED: Final = 3_000  # items of the item regression, whose time grows with their cube
 _FACTORS: Final = {"positive": 5.0, "neutral": 2.0, "regularization": 20.0}  # iALS (graded)
 
 
@@ -109,8 +104,7 @@ def fitted(data: str, seed: int, network: list[str]) -> dict[str, Any]:
     tasks, _ = dataset.tasks(list(TASKS), seed)
     rows = []
     for share, scale in scales(prepared.scale).items():
-        with mock.patch.object(taste_space, "_MAX_ITEMS", REGRESSED):
-            found = scorers(replace(prepared, scale=scale), dataset.train, seed, network)
+        found = scorers(replace(prepared, scale=scale), dataset.train, seed, network)
         for scorer in found:
             for task in tasks:
                 metric = TASKS[task.name]
@@ -122,7 +116,7 @@ def fitted(data: str, seed: int, network: list[str]) -> dict[str, Any]:
 
 
 def scorers(prepared: Prepared, users: Histories, seed: int, network: list[str]) -> list[Scorer]:
-    """Return popularity, iALS, the ridge fold-in and the network, fitted to the training users on the scale of ``prepared``."""
+    """Return popularity, iALS and the model, fitted to the training users on the scale of ``prepared``."""
     scale, n_items = prepared.scale, len(prepared.item_ids)
     found: list[Scorer] = [
         Popularity(positive_from=scale.positive_from),
@@ -130,21 +124,17 @@ def scorers(prepared: Prepared, users: Histories, seed: int, network: list[str])
     ]
     for scorer in found:
         scorer.fit(users, n_items)
-    space = TasteSpace.fit(
-        users, load_feature_rows(prepared.folder)[1], TasteSpaceSettings(scale=scale, seed=seed)
-    )
     changes = dict(one.split("=") for one in (*network, f"seed={seed}"))
     trained = train(prepared, prepared.folder / "training", resolve_settings("taste", **changes))
 
     def encode(known: Histories, horizon: Horizon) -> NDArray[np.float32]:
         parts = (trained.input_config.arrays(some) for some in known.chunks(256))
-        embeddings = np.concatenate([trained.model.encode(horizon, **arrays) for arrays in parts])
-        return trained.model.geometry.of_users(embeddings)[0]
+        embeddings = np.concatenate([trained.fitted.model.encode(horizon, **arrays) for arrays in parts])
+        return trained.fitted.model.geometry.of_users(embeddings)[0]
 
     return [
         *found,
-        EncodedScorer("ridge fold-in", "s", space.initial.vectors, lambda known, _: space.fold_in(known)),
-        EncodedScorer("network", "s", trained.model.item_vectors, encode),
+        EncodedScorer("network", "s", trained.fitted.model.item_vectors, encode),
     ]
 
 

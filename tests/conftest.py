@@ -87,7 +87,7 @@ def bundle_folder(prepared_folder, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("bundle") / "model"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundle, "export", EXPORT)
-        train(prepared_folder, out, epochs=1, **TINY)
+        train(prepared_folder, out, epochs=1, **{**TINY, "tune": True, "item_vector_steps": 400})
     return out
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
 from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig
 from tastevec.data.value_scale import ValueScale
+from tastevec.model.closed_form import ClosedForm, Factors, FadingPopularity, SparseRegression
 from tastevec.model.config import NoteConfig, TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.model.note import NoteEncoder
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tastevec.data.histories import Histories
     from tastevec.model.encoder import EncoderOutput
 
@@ -32,17 +36,21 @@ TINY = {
     "batch_size": 4,
     "device": "cpu",
     "report_to": "none",
+    "patience": 0,
+    "tune": False,
+    "item_vector_steps": 100,
+    "transformer_weight": 2.0,
 }
 # The preset bert-cosine as small as that; the note's item vectors have 64 dimensions.
-TINY_NOTE = {**TINY, "dim": 64, "backbone": "none", "epochs": 1}
+_NOT_OF_NOTE = {"tune", "item_vector_steps", "transformer_weight"}
+TINY_NOTE = {name: value for name, value in TINY.items() if name not in _NOT_OF_NOTE} | {
+    "dim": 64,
+    "backbone": "none",
+    "epochs": 1,
+}
 
 # Encoders as the presets make them, and the inputs that each of them reads.
-TASTE = {
-    "time_gap_bins": N_TIME_GAP_BINS,
-    "blend_overall": 0.5,
-    "blend_recent": 0.5,
-    "blend_short": 1.0,
-}
+TASTE = {"time_gap_bins": N_TIME_GAP_BINS}
 NOTE = {"preset": "bert-cosine"}
 KINDS = pytest.mark.parametrize(
     ("shape", "layout"),
@@ -67,14 +75,40 @@ def encoder(*, preset: str = "taste", items: int = 20, max_history: int = 12, **
             if weight.ndim > 1:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
         if isinstance(made, TasteEncoder):
-            made.fold_in.initialize(
-                made.items.weight,
-                item_prior=torch.randn(made.fold_in.item_prior.shape, generator=generator) * 0.3,
-                prior_mean=torch.randn(made.fold_in.prior_mean.shape, generator=generator) * 0.3,
-                rating_weights=torch.rand(made.fold_in.rating_weights.shape, generator=generator) + 0.2,
-                constants=torch.tensor([0.7, 2.0, 0.5, 3.0]),
-            )
+            made.solve(closed_form(made.table))
     return made.eval()
+
+
+def closed_form(table: NDArray[np.float32]) -> ClosedForm:
+    """Return a closed form of these item vectors with every kind of component, in which the transformer has a weight."""
+    rng, n = np.random.default_rng(7), len(table)
+    levels = SCALE.n_bins + 1
+
+    def numbers(*shape: int) -> NDArray[np.float32]:
+        return rng.normal(size=shape).astype(np.float32)
+
+    def regression(fading: NDArray[np.float32]) -> SparseRegression:
+        targets = np.stack([rng.permutation(n)[:6] for _ in range(n)]).astype(np.int32)
+        inputs = np.linspace(-0.5, 1, levels, dtype=np.float32)
+        return SparseRegression(np.arange(n, dtype=np.int32), targets, numbers(n, 6), inputs, fading)
+
+    components = {
+        "whole": regression(np.zeros(0, np.float32)),
+        "lagged": regression(0.5 ** np.arange(4, dtype=np.float32)),
+        "factors": Factors(numbers(n, 4), *np.abs(numbers(2, levels)), np.ones(1, np.float32)),
+        "popularity": FadingPopularity(numbers(n)),
+    }
+    weights = {
+        "overall": {"whole": 1.0, "factors": 0.5, "popularity": 0.2},
+        "next": {"lagged": 1.0, "whole": 0.5, "transformer": 1.5},
+    }
+    return ClosedForm(components, weights, numbers(n), np.array([0.01], np.float32), table)
+
+
+def embeddings(model: Any, histories: Histories, config: InputConfig) -> dict[str, NDArray[np.float32]]:
+    """Return the user embeddings (B, D) by horizon."""
+    arrays = config.arrays(histories)
+    return {horizon: model.encode(horizon, **arrays) for horizon in ("next", "overall")}
 
 
 def reading(*, max_history: int = 12, **changes: Any) -> InputConfig:

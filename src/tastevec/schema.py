@@ -92,10 +92,19 @@ FOLDER_FILES: Final[Mapping[str, tuple[str, ...]]] = {
     RESULTS_FILE: (PER_USER_FILE, REPORT_FILE),
     BUNDLE_FILE: (
         *(CONFIG_FILE, WEIGHTS_FILE, ENCODER_FILE, ITEMS_FILE, COLD_START_FILE, TAGS_FILE, MAP_FILE),
-        *("README.md", "config.py", "encoder.py", "geometry.py", "note.py", _CURVES),
+        *(
+            "README.md",
+            "closed_form.py",
+            "config.py",
+            "encoder.py",
+            "geometry.py",
+            "list_solver.py",
+            "note.py",
+        ),
+        _CURVES,
     ),
     ALIGNMENT_FILE: (ROTATION_FILE, "vectors.parquet"),
-    RUN_FILE: ("checkpoint-*/*", "checksums-*.json", _CURVES),
+    RUN_FILE: ("checkpoint-*/*", "checksums-*.json", "closed-form.safetensors", _CURVES),
 }
 
 # Format versions: raised when an older reader could misread what is written.

@@ -26,7 +26,10 @@ from tastevec.data.prepared import Prepared
 
 pytestmark = pytest.mark.slow  # trains and starts processes
 
-TINY = ("epochs=1", "hidden_size=16", "heads=2", "layers=1", "max_history=20", "report_to=none")
+TINY = (
+    *("epochs=1", "hidden_size=16", "heads=2", "layers=1", "max_history=20", "report_to=none"),
+    *("tune=false", "item_vector_steps=50"),
+)
 
 
 class InProcess(Run):

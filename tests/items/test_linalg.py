@@ -10,7 +10,6 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tastevec.errors import MissingExtraError
 from tastevec.items import linalg
 from tastevec.items.linalg import (
-    invert_positive_definite,
     one_blas_thread,
     reduce_rank,
     ridge_regression,
@@ -95,14 +94,6 @@ def test_ridge_regression_equals_weighted_normal_equations(convert):
     np.testing.assert_allclose(slopes, expected, rtol=1e-3, atol=1e-4)
     mean = np.average(targets - features @ expected, axis=0, weights=weights)
     np.testing.assert_allclose(intercept, mean, rtol=1e-3, atol=1e-4)
-
-
-def test_invert_positive_definite_equals_numpy_in_double_precision():
-    rng = np.random.default_rng(1)
-    rows = rng.normal(size=(90, 40))
-    gram = rows.T @ rows + 0.01 * np.eye(40)
-    expected = np.linalg.inv(gram).astype(np.float32)
-    np.testing.assert_allclose(invert_positive_definite(gram), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from encoders import NOTE, encoder, forward, reading
+from encoders import NOTE, embeddings, encoder, forward, reading
 from users import users, world
 
 
 def test_note_encoder_has_one_embedding_for_both_horizons():
-    output = forward(encoder(**NOTE), world(), reading(pad="full"))
-    assert output.per_position is None
-    assert torch.equal(output.next, output.overall)
+    assert forward(encoder(**NOTE), world(), reading(pad="full")).per_position is None
+    found = embeddings(encoder(**NOTE), world(), reading(pad="full"))
+    np.testing.assert_array_equal(found["next"], found["overall"])
 
 
 def test_note_encoder_attends_to_padding():

@@ -67,7 +67,7 @@ def test_encoder_with_packing_has_the_states_and_gradients_of_padding(counts):
     present = torch.arange(width + 1) <= inputs["lengths"][:, None]
     found, gradients = {}, {}
     for packing in (False, True):
-        output = model(**inputs, fold_in=False, packing=packing)
+        output = model(**inputs, packing=packing)
         states = output.per_position[present]
         model.zero_grad()
         (states.square().sum() + output.next.sum()).backward()

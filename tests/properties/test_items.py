@@ -12,19 +12,12 @@ from hypothesis import strategies as st
 from tastevec.data.histories import Histories
 from tastevec.data.value_scale import ValueScale
 from tastevec.items.als import AlsSettings, fold_in
-from tastevec.items.cold_start import VECTOR_ORIGINS, InitialVectors, initial_vectors
+from tastevec.items.cold_start import VECTOR_ORIGINS, initial_vectors
 from tastevec.items.content import GENRE_NAMES, ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.linalg import reduce_rank, solve_ridge
-from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 
 SETTINGS = AlsSettings(scale=ValueScale.explicit(1, 5), dim=3, regularization=0.1)
 FACTORS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
-SPACE = TasteSpace(
-    InitialVectors(FACTORS, np.full(9, "both")),
-    item_prior=FACTORS[::-1] / 3,
-    prior_mean=FACTORS[4],
-    settings=TasteSpaceSettings(scale=ValueScale.explicit(1, 5), dim=3),
-)
 users = st.lists(
     st.lists(
         st.tuples(st.integers(0, 8), st.sampled_from([1, 3, 5])), max_size=9, unique_by=lambda row: row[0]
@@ -79,15 +72,6 @@ def test_solve_ridge_of_each_row_equals_solution_of_all(rows, seed):
         offsets, last = np.array([0, end - start]), slice(row, row + 1)
         alone = solve_ridge(FACTORS, offsets, *own, ridges[last], prior[last])
         np.testing.assert_allclose(alone[0], together[row], rtol=1e-5, atol=1e-6)
-
-
-@given(users, st.randoms(use_true_random=False))
-def test_fold_in_of_space_depends_on_own_items_in_any_order(rows, random):
-    shuffled = histories([random.sample(user, len(user)) for user in rows])
-    vectors = SPACE.fold_in(histories(rows))
-    np.testing.assert_allclose(SPACE.fold_in(shuffled), vectors, atol=1e-4)
-    for user, vector in zip(rows, vectors, strict=True):
-        np.testing.assert_allclose(SPACE.fold_in(histories([user]))[0], vector, atol=1e-4)
 
 
 @given(small.filter(bool), small, st.integers(1, 8))

@@ -93,7 +93,6 @@ SIZES = [
     "layers",
     "max_history",
     "rating_bins",
-    "n_recent",
 ]
 DOORS = [
     *((door, name) for door in (pipe, device) for name in UNREADABLE),

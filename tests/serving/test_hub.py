@@ -248,7 +248,7 @@ def test_load_of_a_cached_model_needs_no_hub(pushed, monkeypatch):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "encoder.onnx", "items.parquet", "encoder.py"])
 def test_load_of_a_corrupted_download_fails_its_checksum(pushed, name, tmp_path):
-    pushed.harm = lambda path, content: content[:-1] + b"\0" if path == name else content
+    pushed.harm = lambda path, content: content[:-1] + bytes([content[-1] ^ 1]) if path == name else content
     with pytest.raises(
         FormatError, match=rf"films/taste, downloaded from .*{name}: missing, or checksum mismatch"
     ):

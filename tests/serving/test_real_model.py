@@ -28,7 +28,15 @@ def _trained(tmp_path_factory):
     prepared = stages.prepare(_beginning(place / "ml-1m"), place / "prepared").folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundle, "export", export_onnx)
-        stages.train(prepared, place / "model", epochs=1, device="cpu", report_to="none")
+        stages.train(
+            prepared,
+            place / "model",
+            epochs=1,
+            device="cpu",
+            report_to="none",
+            tune=False,
+            item_vector_steps=100,
+        )
     return prepared, place / "model"
 
 

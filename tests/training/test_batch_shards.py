@@ -78,7 +78,9 @@ def losses_and_weights(data, folder, preset, **changes):
     tiny = TINY_NOTE if preset == "bert-cosine" else {**TINY, "input_dropout": 0.0}
     settings = resolve_settings(preset, **{**tiny, "epochs": 2, "dropout": 0.0, **changes})
     trained = train(Prepared.open(data), folder, settings)
-    return [entry["loss"] for entry in trained.log if "loss" in entry], trained.model.state_dict()
+    return [
+        entry["loss"] for entry in trained.fitted.log if "loss" in entry
+    ], trained.fitted.model.state_dict()
 
 
 @BOTH

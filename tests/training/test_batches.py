@@ -208,13 +208,13 @@ def test_history_subset_equals_histories_of_its_users():
     assert chosen.all().items.tolist() == alone.items.tolist()
 
 
-def test_ratings_alone_does_not_read_times():
+def test_histories_in_memory_are_without_times():
     users = np.array([1, 4, 5, 9])
     histories, alone = world(), world().take(users)
     unread = np.empty(0)  # no array of that length could be gathered from
     object.__setattr__(histories, "timestamps", unread)
     object.__setattr__(histories, "normalized_ratings", unread)
-    found = HistorySubset(histories, users).ratings_alone()
+    found = HistorySubset(histories, users).in_memory()
     np.testing.assert_array_equal(found.items, alone.items)
     np.testing.assert_array_equal(found.ratings, alone.ratings)
     np.testing.assert_array_equal(found.offsets, alone.offsets)

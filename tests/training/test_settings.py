@@ -59,7 +59,7 @@ def test_every_setting_has_a_description(settings):
             {"epoch": 3},
             r"epoch: not a setting of preset taste. Did you mean epochs\? Expected one of .*epochs",
         ),
-        ({"epochs": 0}, "epochs: 0. Expected: greater than or equal to 1"),
+        ({"epochs": -1}, "epochs: -1. Expected: greater than or equal to 0"),
         ({"epochs": "many"}, "epochs: 'many'. Expected: a valid integer"),
         ({"precision": "half"}, "precision: 'half'. Expected: .*bfloat16"),
         ({"seed": -1}, "seed: -1"),

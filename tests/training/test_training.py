@@ -15,14 +15,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import BertModel, TrainerCallback
 
 import worlds
-from encoders import TINY, TINY_NOTE
+from encoders import TINY, TINY_NOTE, reading
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
-from tastevec.items.cold_start import load_feature_rows
-from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
-from tastevec.model.encoder import RidgeFoldIn
-from tastevec.model.geometry import Geometry
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
@@ -50,13 +46,15 @@ def learn(data, folder, preset="taste", **changes):
 
 
 def same(one, other):
-    weights = other.model.state_dict()
-    return all(torch.equal(weight, weights[name]) for name, weight in one.model.state_dict().items())
+    weights = other.fitted.model.state_dict()
+    return all(torch.equal(weight, weights[name]) for name, weight in one.fitted.model.state_dict().items())
 
 
 def scores(trained):
     """Return the validation score of each epoch."""
-    return [entry["eval_validation_score"] for entry in trained.log if "eval_validation_score" in entry]
+    return [
+        entry["eval_validation_score"] for entry in trained.fitted.log if "eval_validation_score" in entry
+    ]
 
 
 class Stop(TrainerCallback):
@@ -107,8 +105,8 @@ def test_resume_interrupted_run_gives_same_weights_and_log(data, tmp_path):
         learn(data, tmp_path / "run", epochs=3, callbacks=[Stop(5)])  # in the third epoch, of two steps each
     resumed = learn(data, tmp_path / "run", epochs=3, resume=True)
     assert same(uninterrupted, resumed)
-    assert resumed.log == uninterrupted.log
-    assert sum("loss" in entry for entry in uninterrupted.log) == 3  # at least one entry an epoch
+    assert resumed.fitted.log == uninterrupted.fitted.log
+    assert sum("loss" in entry for entry in uninterrupted.fitted.log) == 3  # at least one entry an epoch
 
 
 def test_resume_before_first_checkpoint_starts_again(data, tmp_path):
@@ -209,9 +207,11 @@ def test_result_is_best_epoch_and_checkpoints_are_best_and_last(data, tmp_path):
     assert len(scores(trained)) == 4
     assert len(list((tmp_path / "run").glob("checkpoint-*"))) <= 2
     best = tmp_path / "run" / f"checkpoint-{2 * (int(np.argmax(scores(trained))) + 1)}"
-    weights = type(trained.model).from_pretrained(best).state_dict()
+    weights = type(trained.fitted.model).from_pretrained(best).state_dict()
     assert not any(weights.pop(name).any() for name in BASES)  # the geometry is fitted after the last epoch
-    assert all(torch.equal(trained.model.state_dict()[name], weight) for name, weight in weights.items())
+    assert all(
+        torch.equal(trained.fitted.model.state_dict()[name], weight) for name, weight in weights.items()
+    )
 
 
 def test_epochs_differ_in_draws_and_in_order_of_users(data, tmp_path, monkeypatch):
@@ -238,52 +238,50 @@ def test_model_is_in_training_mode_after_validation(data, tmp_path):
 
 
 @pytest.mark.parametrize("preset", ["taste", "bert-cosine"])
-def test_training_changes_all_weights_but_item_vectors_and_fold_in(data, tmp_path, preset):
+def test_training_changes_all_weights_but_item_vectors(data, tmp_path, preset):
     record = Record()
     learn(data, tmp_path / "run", preset, epochs=2, callbacks=[record])
     first, last = record.states[0], record.states[-1]
     constant = {name for name, weight in first.items() if torch.equal(weight, last[name])}
-    solution = (
-        {"item_prior", "gram", "prior_mean", "rating_weights", "constants"} if preset == "taste" else set()
+    assert constant == {"items.weight", *BASES}
+
+
+def test_item_vectors_and_closed_form_do_not_depend_on_the_transformer(data, tmp_path):
+    one, other = (
+        learn(data, tmp_path / name, epochs=epochs).fitted.model for name, epochs in (("a", 0), ("b", 2))
     )
-    assert constant == {"items.weight", *BASES, *(f"fold_in.{name}" for name in solution)}
+    np.testing.assert_array_equal(one.table, other.table)
+    arrays = reading(max_history_overall=100).arrays(data.histories.take(data.users_in("test")))
+    np.testing.assert_array_equal(one.encode("overall", **arrays), other.encode("overall", **arrays))
 
 
-def test_training_never_computes_ridge_fold_in(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "validate", lambda *_: {"eval_validation_score": 0.0})
-    nothing = np.zeros((8, 7), np.float32)
-    monkeypatch.setattr("tastevec.training.fit._geometry", lambda *_: Geometry(nothing, nothing))
-    monkeypatch.setattr(RidgeFoldIn, "forward", lambda *_, **__: pytest.fail("the fold-in was computed"))
-    learn(data, tmp_path / "run")
+def test_without_epochs_the_transformer_has_no_weight(data, tmp_path):
+    trained = learn(data, tmp_path / "run", epochs=0)
+    assert not trained.fitted.log
+    assert not trained.fitted.model.closed_form.reads_states("next")
+    assert trained.fitted.validation["eval_random-20pct_ndcg@100"] > 0
 
 
-def test_overall_is_fold_in_of_taste_space_after_training(data, tmp_path):
-    trained = learn(data, tmp_path / "run", epochs=2)
-    train_users = data.histories.take(data.users_in("train"))
-    settings = TasteSpaceSettings(scale=data.scale, dim=8)
-    _, features = load_feature_rows(data.folder)
-    space = TasteSpace.fit(train_users, features, settings)
-    np.testing.assert_array_equal(trained.model.table, space.initial.vectors)
-    test_users = data.histories.take(data.users_in("test"))
-    found = trained.model.encode("overall", **trained.input_config.arrays(test_users))
-    np.testing.assert_allclose(found, space.fold_in(test_users), rtol=1e-4, atol=1e-4)
-
-
-def test_content_item_vectors_have_fold_in_without_item_prior(data, tmp_path):
+def test_content_item_vectors_stay(data, tmp_path):
     trained = learn(data, tmp_path / "run", item_vectors="content", dim=64)
-    np.testing.assert_array_equal(trained.model.table, data.vectors["content"])
-    assert not trained.model.fold_in.item_prior.any()
-    assert trained.model.fold_in.prior_mean.any()
+    np.testing.assert_array_equal(trained.fitted.model.table, data.vectors["content"])
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(0, 5), (1, 2), (3, 4)])
+def test_training_ends_early_without_a_better_score(data, tmp_path, monkeypatch, patience, epochs):
+    monkeypatch.setattr(trainer, "validate", lambda *_, **__: {"eval_validation_score": 0.0})
+    trained = learn(data, tmp_path / "run", epochs=5, patience=patience)
+    assert len(scores(trained)) == epochs
 
 
 def test_bert_cosine_validation_score_is_mean_cosine_distance_to_top_rated_item(data, tmp_path):
     trained = learn(data, tmp_path / "run", "bert-cosine")
     assert (trained.input_config.pad, trained.input_config.max_history) == ("full", 12)
-    assert trained.origins.tolist() == ["genome-svd"] * 20
-    (metrics,) = [entry for entry in trained.log if "eval_cosine_distance" in entry]
+    assert trained.fitted.origins.tolist() == ["genome-svd"] * 20
+    (metrics,) = [entry for entry in trained.fitted.log if "eval_cosine_distance" in entry]
     batch = top_rated_batch(data.histories.take(data.users_in("validation")), trained.input_config)
     owners, targets = batch.pop("target_users"), batch.pop("target_items")
-    embeddings = trained.model.encode("next", **batch)[owners]
+    embeddings = trained.fitted.model.encode("next", **batch)[owners]
     distance = cosine_distance(embeddings, data.vectors["genome-svd"][targets]).mean()
     assert metrics["eval_cosine_distance"] == pytest.approx(distance, abs=1e-5)
     assert metrics["eval_validation_score"] == -metrics["eval_cosine_distance"]
@@ -337,16 +335,19 @@ def test_bfloat16_leaves_loss_weights_and_inference_in_float32(data, tmp_path, m
         for precision in ("float32", "bfloat16")
     )
     assert dtypes == {torch.float32}
-    assert {weight.dtype for weight in half.model.state_dict().values()} == {torch.float32}
+    weights = half.fitted.model.state_dict().values()
+    assert {weight.dtype for weight in weights if weight.is_floating_point()} == {torch.float32}
     assert not same(full, half)
-    for name, weight in half.model.state_dict().items():
+    for name, weight in half.fitted.model.state_dict().items():
         if name in BASES:
             continue  # with so few users, no direction is clearly the least used
-        torch.testing.assert_close(weight, full.model.state_dict()[name], rtol=0.05, atol=0.01, msg=name)
+        torch.testing.assert_close(
+            weight, full.fitted.model.state_dict()[name], rtol=0.05, atol=0.01, msg=name
+        )
     arrays = half.input_config.arrays(data.histories.take(data.users_in("test")))
-    loaded = type(half.model)(half.model.config)
-    loaded.load_state_dict(half.model.state_dict())
-    np.testing.assert_array_equal(loaded.encode("next", **arrays), half.model.encode("next", **arrays))
+    loaded = type(half.fitted.model)(half.fitted.model.config)
+    loaded.load_state_dict(half.fitted.model.state_dict())
+    np.testing.assert_array_equal(loaded.encode("next", **arrays), half.fitted.model.encode("next", **arrays))
 
 
 @pytest.mark.parametrize(
@@ -358,14 +359,13 @@ def test_bfloat16_leaves_loss_weights_and_inference_in_float32(data, tmp_path, m
         ("taste", {"max_history_overall": 0}),
         ("taste", {"sequence_packing": False}),
         ("taste", {"gradient_accumulation_steps": 3}),
-        ("taste", {"blend_overall": 0.0, "blend_recent": 0.0, "blend_short": 0.0}),
         ("bert-cosine", {"item_vectors": "content"}),
         ("bert-cosine", {"max_history": 5}),
     ],
 )
 def test_variant_of_preset_trains_to_finite_weights_and_scores(data, tmp_path, preset, changes):
     trained = learn(data, tmp_path / "run", preset, **changes)
-    assert all(weight.isfinite().all() for weight in trained.model.parameters())
+    assert all(weight.isfinite().all() for weight in trained.fitted.model.parameters())
     assert np.isfinite(scores(trained)).all()
     assert scores(trained)
 
@@ -375,7 +375,7 @@ def test_batch_without_positives_leaves_weights_finite(data, tmp_path):
     ratings[data.histories.owners == data.users_in("train")[0]] = 1.0
     changed = replace(data, histories=replace(data.histories, ratings=ratings))
     trained = learn(changed, tmp_path / "run", batch_size=1)
-    assert all(weight.isfinite().all() for weight in trained.model.parameters())
+    assert all(weight.isfinite().all() for weight in trained.fitted.model.parameters())
 
 
 def test_weights_that_are_not_finite_are_refused(data, tmp_path, monkeypatch):
@@ -429,8 +429,8 @@ def test_backbone_that_is_a_misspelled_path_is_not_looked_up(data, tmp_path, mon
 def test_bert_cosine_starts_from_first_layers_of_backbone(data, tmp_path, checkpoint):
     trained = learn(data, tmp_path / "run", "bert-cosine", backbone=checkpoint, layers=2, learning_rate=1e-12)
     bert = BertModel.from_pretrained(checkpoint)
-    assert trained.model.config.hidden_size == bert.config.hidden_size
-    for layer, pretrained in zip(trained.model.blocks.layer, bert.encoder.layer[:2], strict=True):
+    assert trained.fitted.model.config.hidden_size == bert.config.hidden_size
+    for layer, pretrained in zip(trained.fitted.model.blocks.layer, bert.encoder.layer[:2], strict=True):
         expected = pretrained.state_dict()
         for name, weight in layer.state_dict().items():  # at that rate the weights hardly change
             torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-6)
@@ -440,14 +440,14 @@ def test_bert_cosine_starts_from_first_layers_of_backbone(data, tmp_path, checkp
 
 def test_bert_cosine_without_genome_reads_content_vectors(data, tmp_path):
     bare = replace(data, vectors={"content": data.vectors["content"]})
-    assert set(learn(bare, tmp_path / "run", "bert-cosine").origins) == {"content"}
+    assert set(learn(bare, tmp_path / "run", "bert-cosine").fitted.origins) == {"content"}
 
 
 def test_counts_are_training_users_of_each_item(data, tmp_path):
     trained = learn(data, tmp_path / "run")
     train_users = data.histories.take(data.users_in("train"))
     assert trained.counts.tolist() == np.bincount(train_users.items, minlength=20).tolist()
-    assert set(trained.origins) == {"both"}
+    assert set(trained.fitted.origins) == {"both"}
 
 
 def test_new_run_removes_earlier_one_in_its_folder(data, tmp_path):

@@ -82,15 +82,22 @@ def train(
         from tastevec.pipelines.train import train
 
         with progress_bar("Loading data") as progress:
+            changed: dict[str, Any] = dict(settings)
             model = train(
-                prepared, out, preset=preset, resume=resume, progress=_epochs(progress, epochs), **settings
+                prepared,
+                out,
+                preset=preset,
+                resume=resume,
+                progress=_epochs(progress, epochs),
+                stage=lambda text: progress(0, 1, f"Training: {text}"),
+                **changed,
             )
         seconds, facts = output.seconds, model.bundle.facts
         measured = ", ".join(
             f"{name.removeprefix('eval_')} {value:.3f}" for name, value in facts["validation"].items()
         )
         text = (
-            f"Wrote {out}/ ({seconds:,.0f} s). Best epoch on validation users: {measured}.\n"
+            f"Wrote {out}/ ({seconds:,.0f} s). On validation users: {measured}.\n"
             f"Next: tastevec evaluate {out} --data {prepared} --out results"
         )
         shown = {name: facts[name] for name in ("space", "data", "settings", "validation")}

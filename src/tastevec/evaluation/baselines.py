@@ -14,8 +14,7 @@ from tastevec.data.topk import top_k
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import unit_rows
 from tastevec.items.als import AlsSettings, als_factors, fold_in
-from tastevec.items.regression import ItemProducts, ItemRegression, Lags
-from tastevec.items.taste_space import interaction_matrix
+from tastevec.items.regression import ItemProducts, ItemRegression, Lags, interaction_matrix
 from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:

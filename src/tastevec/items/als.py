@@ -65,11 +65,13 @@ class AlsSettings:
             >>> AlsSettings().confidence(np.array([5, 4, 3, 2, np.nan], np.float32))
             array([5., 5., 2., 0., 2.], dtype=float32)
         """
-        share = self.scale.share(ratings)
-        middle = np.isnan(ratings) | (share >= _NEUTRAL_FROM)
-        return np.select([share >= POSITIVE_FROM, middle], [self.positive, self.neutral], 0.0).astype(
-            np.float32
-        )
+        return self.confidence_of(self.scale.share(ratings))
+
+    def confidence_of(self, shares: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the confidence in interactions of these `ValueScale.share`, (M,)."""
+        middle = np.isnan(shares) | (shares >= _NEUTRAL_FROM)
+        levels = [self.positive, self.neutral]
+        return np.select([shares >= POSITIVE_FROM, middle], levels, 0.0).astype(np.float32)
 
 
 def als_factors(

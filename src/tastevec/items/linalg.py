@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tastevec.errors import MissingExtraError, SettingsError
+from tastevec.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,30 +109,6 @@ def ridge_regression(
     with one_blas_thread():
         model.fit(features, targets, sample_weight=weights)
     return model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
-
-
-def invert_positive_definite(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the inverse of a symmetric positive definite matrix (P, P), computed in double precision in its own memory.
-
-    The matrix is overwritten.
-
-    Raises:
-        SettingsError: The matrix is not positive definite in double precision.
-    """
-    from scipy.linalg import lapack  # noqa: PLC0415  an extra
-
-    inverse = np.empty(matrix.shape, np.float32)
-    if len(matrix):
-        factor, failed = lapack.dpotrf(matrix.T, overwrite_a=1)  # in LAPACK's order of rows and columns
-        if failed:
-            raise SettingsError(
-                f"ridge: the regression among {len(matrix)} items is singular at item {failed}. Expected a ridge above "
-                "the rounding error of single precision. Set a larger ridge"
-            )
-        upper, _ = lapack.dpotri(factor, overwrite_c=1)
-        for row in range(len(matrix)):
-            inverse[row, row:] = inverse[row:, row] = upper[row, row:]
-    return inverse
 
 
 def reduce_rank(

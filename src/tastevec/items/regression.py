@@ -12,7 +12,6 @@ import numpy as np
 
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items.linalg import one_blas_thread
-from tastevec.items.taste_space import interaction_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +44,11 @@ class Lags:
         """Return the weight of each interaction by its lag, (M,); 0 of those that are not read."""
         lags = np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(histories.offsets[-1])
         return np.where(lags < self.newest, (1.0 + lags) ** -self.decay, 0.0).astype(np.float32)
+
+    @property
+    def fading(self) -> NDArray[np.float64]:
+        """(W,) the weight of each of the newest interactions, newest first."""
+        return np.asarray((1.0 + np.arange(self.newest)) ** -self.decay)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,14 +163,15 @@ class ItemRegression:
                 scores[:, self.items] = weights.T @ self.targets
         return scores
 
-    def strongest(self, count: int, factors: NDArray[np.float32]) -> csr_matrix:
-        """Return the weights from each input item to the ``count`` items that it says most about, (N, N).
+    def strongest(
+        self, count: int, factors: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the items that each input item says most about, and the weights, (P, K) each.
 
         Args:
-            count: Weights of each item that stay; the others are 0.
+            count: K; fewer if fewer items are fitted.
             factors: (N,) of the scores of each item, over 0: applied before the strongest are chosen.
         """
-        from scipy import sparse  # noqa: PLC0415  an extra
         from scipy.linalg import cho_solve  # noqa: PLC0415  an extra
 
         targets = self.targets * factors[self.items]
@@ -182,9 +187,21 @@ class ItemRegression:
                 )
                 strongest[some] = np.argpartition(-np.abs(rows), kept - 1, axis=1)[:, :kept]
                 weights[some] = np.take_along_axis(rows, strongest[some], 1)
-        owners = np.repeat(self.items, kept)
-        entries = (weights.ravel(), (owners, self.items[strongest].ravel()))
-        return sparse.csr_matrix(entries, shape=(self.n_items, self.n_items))
+        return self.items[strongest].astype(np.int32), weights
+
+
+def interaction_matrix(histories: Histories, values: NDArray[np.float32], n_items: int) -> csr_matrix:
+    """Return one value per interaction, (B, N).
+
+    Raises:
+        MissingExtraError: SciPy is not installed.
+    """
+    try:
+        from scipy import sparse as sparse_  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise MissingExtraError("scipy", "train") from error
+    entries = (values, histories.items, histories.offsets)
+    return sparse_.csr_matrix(entries, shape=(len(histories), n_items))
 
 
 def input_matrix(
@@ -260,7 +277,7 @@ class _Fitted:
             np.repeat(self.offsets[1:], lengths) - 1 - np.arange(len(self.rows))
         )  # interactions that follow
         users = np.repeat(self.users, lengths)
-        fading = (1.0 + np.arange(lags.newest)) ** -lags.decay
+        fading = lags.fading
         leading = lags.lead ** np.arange(lags.ahead)
         for apart in range(lags.newest + lags.ahead):
             first = np.flatnonzero(left >= apart)

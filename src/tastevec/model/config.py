@@ -74,34 +74,27 @@ class TasteConfig(EncoderConfig):
         input_dropout: Probability that the learned input embedding of an item is dropped in training, so that the
             model also reads new items, which have none.
         time_gap_bins: G, bins of the time since the previous interaction; 0: times are not read.
-        blend_overall: Weight of the *overall* embedding in *next*, after training.
-        blend_recent: Weight of the ridge fold-in of the ``n_recent`` most recent items, without the prior mean, in *next*.
-        blend_short: Further weight of that fold-in, divided by the history length: for short histories the fold-in
-            predicts the next item better than the transformer.
-        n_recent: Most recent items in that fold-in.
+        weights: By horizon, the weight of each component of the closed form.
+        solution: Shape of each array of the closed form.
         kwargs: See `EncoderConfig`.
     """
 
     model_type = "tastevec"
 
-    def __init__(  # noqa: PLR0913, PLR0917  as above
+    def __init__(
         self,
         rating_bins: int = 10,
         input_dropout: float = 0.0,
         time_gap_bins: int = 0,
-        blend_overall: float = 0.0,
-        blend_recent: float = 0.0,
-        blend_short: float = 0.0,
-        n_recent: int = 10,
+        weights: dict[str, dict[str, float]] | None = None,
+        solution: dict[str, list[int]] | None = None,
         **kwargs: Any,  # noqa: ANN401  as above
     ) -> None:
         self.rating_bins = rating_bins
         self.input_dropout = input_dropout
         self.time_gap_bins = time_gap_bins
-        self.blend_overall = blend_overall
-        self.blend_recent = blend_recent
-        self.blend_short = blend_short
-        self.n_recent = n_recent
+        self.weights = weights or {}
+        self.solution = solution or {}
         super().__init__(**kwargs)
 
 

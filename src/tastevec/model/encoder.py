@@ -1,4 +1,4 @@
-"""The encoder: a causal transformer over rated item embeddings with a ridge fold-in.
+"""The encoder: a causal transformer over rated item embeddings, and the closed form that solves a user.
 
 Dimensions: B users, L history, N items, D dimensions, H hidden size, R rating bins, G time gap bins.
 """
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.models.bert.modeling_bert import BertEncoder
 from transformers.utils.generic import ModelOutput
 
+from .closed_form import ClosedForm
 from .config import EncoderConfig, TasteConfig
 from .geometry import Geometry
 
@@ -29,17 +30,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class EncoderOutput(ModelOutput):
-    """The user embeddings of B histories.
+    """The output of the network for B histories.
 
     Attributes:
-        next: (B, D) the *next* embedding, from the state at the last position.
-        overall: (B, D) the *overall* embedding; None where the ridge fold-in is skipped.
-        per_position: (B, L + 1, D) the per-position states: position k is the *next* embedding after the first k
-            interactions. None for the research note's model.
+        next: (B, D) the state at the last position; of the research note's model the user embedding.
+        per_position: (B, L + 1, D) the per-position states: position k has read the first k interactions. None for the
+            research note's model.
     """
 
     next: Tensor | None = None
-    overall: Tensor | None = None
     per_position: Tensor | None = None
 
 
@@ -87,23 +86,29 @@ class HistoryEncoder(PreTrainedModel):
         """(N, D) the item vectors, whose inner product with a user vector is the score."""
         return self.geometry.of_items(self.table)
 
-    def user_vectors(self, embeddings: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def user_vectors(
+        self, embeddings: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the user vectors (B, D), of unit length, of user embeddings (B, D), and the lengths (B,) that they had."""
-        return self.geometry.of_users(embeddings.detach().float().cpu().numpy())
+        return self.geometry.of_users(embeddings)
 
     @property
     def added_items(self) -> list[int]:
         """Rows of the item embedding matrix added after training."""
         return list(self.config.added_items)
 
-    @torch.inference_mode()
     def encode(self, horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return the user embeddings (B, D) of a horizon, ``next`` or ``overall``, from the inputs of `forward` in NumPy."""
+        return self.states(horizon, **arrays)
+
+    @torch.inference_mode()
+    def states(self, _horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Return the states at the last position (B, D), from the inputs of `forward` in NumPy; for *next* alone."""
         self.eval()
         inputs = {
             name: torch.from_numpy(arrays[name]).to(self.device) for name in self.inputs if name in arrays
         }
-        return np.asarray(self._embedding(horizon, inputs).float().cpu().numpy())
+        return np.asarray(self(**inputs).next.float().cpu().numpy())
 
     @torch.no_grad()
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> Self:
@@ -115,10 +120,6 @@ class HistoryEncoder(PreTrainedModel):
         grown.items = nn.Embedding.from_pretrained(torch.tensor(table, device=self.device))
         grown.config.n_items, grown.config.added_items = len(table), added
         return grown
-
-    def _embedding(self, horizon: str, inputs: Mapping[str, Tensor]) -> Tensor:
-        embedding: Tensor = self(**inputs)[horizon]
-        return embedding
 
     def _gather(self, items: Tensor, lengths: Tensor, inputs_embeds: Tensor | None = None) -> Tensor:
         """Return the vectors (B, L, D) of ``items`` (B, L), or else ``inputs_embeds``, with zeros at padding."""
@@ -132,13 +133,10 @@ _INITIAL_NORM = 0.4
 
 
 class TasteEncoder(HistoryEncoder):
-    """The ``taste`` model: a causal transformer for *next*, a ridge fold-in for *overall*."""
+    """The ``taste`` model: a closed form for both horizons, and a causal transformer as one of its components for *next*."""
 
     config_class = TasteConfig
-    inputs = (
-        *("items", "rating_bins", "lengths", "time_gap_bins"),
-        *("overall_items", "overall_rating_bins", "overall_lengths"),
-    )
+    inputs = ("items", "rating_bins", "lengths", "time_gap_bins")
 
     def __init__(self, config: TasteConfig) -> None:
         super().__init__(config, causal=True)
@@ -150,33 +148,65 @@ class TasteEncoder(HistoryEncoder):
         self.start = nn.Embedding(1, config.hidden_size)  # the token before the first item
         self.norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.fold_in = RidgeFoldIn(config.n_items, config.dim, config.rating_bins)
+        self.solution = nn.Module()
+        self._reserve(config.solution)
+        self._closed_form: ClosedForm | None = None
         self.post_init()
 
-    @torch.no_grad()
-    def initialize(self, vectors: Tensor, **solution: Tensor) -> None:
-        """Set the item vectors (N, D) and the ridge fold-in, which do not learn; start the projections at the identity.
+    def _reserve(self, shapes: Mapping[str, list[int]]) -> None:
+        """Make room for the arrays of the closed form, by name."""
+        for name, shape in shapes.items():
+            whole = name.endswith(("_rows", "_targets"))
+            empty = torch.zeros(shape, dtype=torch.int32 if whole else torch.float32)
+            self.solution.register_buffer(name, empty)
 
-        ``solution`` is that of the ridge fold-in, as `RidgeFoldIn.initialize` takes it.
+    @property
+    def closed_form(self) -> ClosedForm:
+        """The closed form.
+
+        Raises:
+            ValueError: There is none, or its arrays do not fit each other.
         """
+        if self._closed_form is None:
+            arrays = {name: array.cpu().numpy() for name, array in self.solution.named_buffers()}
+            config = self.config
+            self._closed_form = ClosedForm.of(
+                arrays, config.weights, self.table, config.added_items, config.rating_bins + 1
+            )
+        return self._closed_form
+
+    @torch.no_grad()
+    def solve(self, closed_form: ClosedForm) -> None:
+        """Set the closed form, whose item vectors are those of the encoder."""
+        arrays = closed_form.arrays()
+        self.config.weights = {horizon: dict(weights) for horizon, weights in closed_form.weights.items()}
+        self.config.solution = {name: list(array.shape) for name, array in arrays.items()}
+        self.solution = nn.Module()
+        self._reserve(self.config.solution)
+        for name, array in arrays.items():
+            self.solution.get_buffer(name).copy_(torch.from_numpy(array))
+        self._closed_form = None
+
+    @torch.no_grad()
+    def initialize(self, vectors: Tensor) -> None:
+        """Set the item vectors (N, D), which do not learn; start the projections at the identity."""
         self.items.weight.copy_(vectors)
-        if solution:
-            self.fold_in.initialize(vectors, **solution)
         nn.init.eye_(self.input_projection.weight)
         self.head.weight.copy_(_INITIAL_NORM * torch.eye(self.config.dim, self.config.hidden_size))
 
-    def forward(  # noqa: PLR0913  a model's inputs are its batch's columns, as Hugging Face passes them
+    def encode(self, horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Return the user embeddings (B, D) of a horizon, ``next`` or ``overall``, from the arrays of `InputConfig.arrays`."""
+        states = self.states(horizon, **arrays) if self.closed_form.reads_states(horizon) else None
+        return self.closed_form.encode(horizon, arrays, states)
+
+    def forward(
         self,
         items: Tensor,
         rating_bins: Tensor,
         lengths: Tensor,
         time_gap_bins: Tensor | None = None,
         *,
-        overall_items: Tensor | None = None,
-        overall_rating_bins: Tensor | None = None,
-        overall_lengths: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
-        fold_in: bool = True,
         packing: bool = False,
     ) -> EncoderOutput:
         """Encode B histories, oldest interaction first, padded on the right.
@@ -186,11 +216,7 @@ class TasteEncoder(HistoryEncoder):
             rating_bins: (B, L) int in [0, R]; R for tag-only interactions.
             lengths: (B,) int in [0, L], history lengths.
             time_gap_bins: (B, L) int in [0, G - 1], time since the previous interaction; by default unknown, the last bin.
-            overall_items: (B, S) as ``items``: the history that the fold-in reads, if longer than the ordered one.
-            overall_rating_bins: (B, S) as ``rating_bins``.
-            overall_lengths: (B,) as ``lengths``.
             inputs_embeds: (B, L, D) item vectors, by default rows of the item embedding matrix.
-            fold_in: Whether to compute *overall* and its part in *next*; training skips both.
             packing: Whether histories share rows in the transformer, which reduces padding; the output is the same.
         """
         vectors = self._gather(items, lengths, inputs_embeds)
@@ -200,14 +226,7 @@ class TasteEncoder(HistoryEncoder):
         else:
             states = self.head(self.blocks(tokens).last_hidden_state)  # (B, L + 1, D)
         last = states[torch.arange(len(lengths), device=lengths.device), lengths]  # (B, D)
-        if not fold_in:
-            return EncoderOutput(next=last, per_position=states)
-        if overall_items is not None and overall_rating_bins is not None and overall_lengths is not None:
-            overall = self.ridge_fold_in(overall_items, overall_rating_bins, overall_lengths)
-        else:
-            overall = self.fold_in(vectors, items, rating_bins, lengths)
-        blended = last + self.config.blend_overall * overall + self._recent(items, rating_bins, lengths)
-        return EncoderOutput(next=blended, overall=overall, per_position=states)
+        return EncoderOutput(next=last, per_position=states)
 
     def last_state(
         self,
@@ -227,16 +246,11 @@ class TasteEncoder(HistoryEncoder):
         state: Tensor = self.head(state_at(self.blocks, tokens, lengths, seen=seen[:, None, None]))
         return state
 
-    def ridge_fold_in(self, items: Tensor, rating_bins: Tensor, lengths: Tensor) -> Tensor:
-        """Return the *overall* embedding (B, D) without the transformer; the arguments are those of `forward`."""
-        embedding: Tensor = self.fold_in(self._gather(items, lengths), items, rating_bins, lengths)
-        return embedding
-
     @torch.no_grad()
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> Self:
         """Return the encoder with the item embedding matrix ``table`` (N, D), whose rows ``added`` are new.
 
-        No user embedding changes. The learned input and the prior of a new item are zeros.
+        No user embedding changes. The learned input of a new item is zeros.
         """
         grown = super().with_items(table, added)
         before, after = (
@@ -245,15 +259,8 @@ class TasteEncoder(HistoryEncoder):
         )
         learned = _scatter_rows(self.item_inputs.weight[before], after)
         grown.item_inputs = nn.Embedding.from_pretrained(learned, freeze=False)
-        grown.fold_in.item_prior = _scatter_rows(self.fold_in.item_prior[before], after)
+        grown._closed_form = None  # noqa: SLF001  its own
         return grown
-
-    def _embedding(self, horizon: str, inputs: Mapping[str, Tensor]) -> Tensor:
-        if horizon == "overall" and "overall_items" in inputs:
-            return self.ridge_fold_in(
-                *(inputs[f"overall_{name}"] for name in ("items", "rating_bins", "lengths"))
-            )
-        return super()._embedding(horizon, inputs)
 
     def _item_inputs(self, items: Tensor) -> Tensor:
         """Return the learned input embeddings (B, L, H); in training some are dropped, as for new items."""
@@ -288,95 +295,6 @@ class TasteEncoder(HistoryEncoder):
         packing = Packing.of(lengths, tokens.shape[1])
         states = self.blocks(packing.pack(tokens), packing.mask()).last_hidden_state  # (R, W, H)
         return packing.unpack(self.head(states))
-
-    def _recent(self, items: Tensor, rating_bins: Tensor, lengths: Tensor) -> Tensor:
-        """Return the part (B, D) of the most recent items in *next*: the shorter the history, the more."""
-        recent, bins, count = last_items(items, rating_bins, lengths, self.config.n_recent)
-        weight = self.config.blend_recent + self.config.blend_short / lengths.clamp(min=1)  # (B,)
-        part: Tensor = weight[:, None] * self.fold_in(
-            self._gather(recent, count), recent, bins, count, mean=False
-        )
-        return part
-
-
-_TYPICAL = 50  # history length at which the ridge is the constant itself
-
-
-class RidgeFoldIn(nn.Module):
-    """Ridge fold-in: the closed-form vector of a history. It does not learn; it is solved before training.
-
-    With V the item vectors, and for each item v of the history its prior w and, by rating bin, a prior weight s, a
-    confidence c and a target weight p, the vector is ``(V'V + sum c v v' + ridge I)^-1 (trust * sum s w + sum p v)``, plus
-    the prior mean, whose weight falls with the history length. This is the iALS step for one user (Hu, Koren & Volinsky
-    2008, equation 4) towards the prediction of an item regression instead of zeros.
-
-    Args:
-        n_items: N.
-        dim: D.
-        rating_bins: R; one more bin is for tag-only interactions.
-
-    Attributes:
-        item_prior: (N, D) what each item predicts of the others; zeros for an item added after training.
-        gram: (D, D) V'V of the items in training, so that new items change no user embedding.
-        prior_mean: (D,) the mean training-user vector.
-        rating_weights: (R + 1, 3) prior weight, confidence and target weight of each rating bin.
-        constants: (4,) trust, the ridge at 50 items, the power of the history length with which it grows, and the history
-            length at which the prior mean has a weight of one quarter.
-    """
-
-    item_prior: Tensor
-    gram: Tensor
-    prior_mean: Tensor
-    rating_weights: Tensor
-    constants: Tensor
-
-    def __init__(self, n_items: int, dim: int, rating_bins: int) -> None:
-        super().__init__()
-        self.register_buffer("item_prior", torch.zeros(n_items, dim))
-        self.register_buffer("gram", torch.zeros(dim, dim))
-        self.register_buffer("prior_mean", torch.zeros(dim))
-        self.register_buffer("rating_weights", torch.ones(rating_bins + 1, 3))
-        self.register_buffer("constants", torch.tensor([1.0, 10.0, 0.0, 1.0]))
-
-    def initialize(self, items: Tensor, **solution: Tensor) -> None:
-        """Set the solution around the item vectors ``items`` (N, D): every attribute but ``gram``."""
-        self.gram.copy_(items.T @ items)
-        for name in ("item_prior", "prior_mean", "rating_weights", "constants"):
-            getattr(self, name).copy_(solution[name])
-
-    def forward(
-        self, vectors: Tensor, items: Tensor, rating_bins: Tensor, lengths: Tensor, *, mean: bool = True
-    ) -> Tensor:
-        """Return the user vectors (B, D).
-
-        Args:
-            vectors: (B, L, D) the item vectors, zeros at padding: they add nothing.
-            items: (B, L) int in [0, N - 1]; any at padding.
-            rating_bins: (B, L) int in [0, R].
-            lengths: (B,) int in [0, L].
-            mean: Whether the prior mean is added.
-        """
-        trust, ridge_at_typical, power, mean_items = self.constants
-        steps = torch.arange(items.shape[1], device=lengths.device)
-        present = (steps < lengths[:, None])[..., None]  # (B, L, 1)
-        prior, confidence, target = self.rating_weights[rating_bins].mul(present).split(1, -1)  # (B, L, 1)
-        expected = trust * (self.item_prior[items] * prior).sum(1)  # (B, D)
-        ridge = ridge_at_typical * ((lengths + 1) / _TYPICAL) ** power  # (B,)
-        systems = self.gram + (vectors * confidence).transpose(1, 2) @ vectors  # (B, D, D)
-        systems = systems + ridge[:, None, None] * torch.eye(vectors.shape[2], device=vectors.device)
-        own: Tensor = torch.linalg.solve(systems, expected + (vectors * target).sum(1))
-        if mean:
-            own = own + (mean_items / (mean_items + lengths))[:, None] ** 2 * self.prior_mean
-        return own
-
-
-def last_items(
-    items: Tensor, rating_bins: Tensor, lengths: Tensor, count: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the last ``count`` items and rating bins of each history, (B, count) each, and how many it has (B,)."""
-    steps = torch.arange(count, device=lengths.device)
-    positions = ((lengths - count).clamp(min=0)[:, None] + steps).clamp(max=items.shape[1] - 1)
-    return items.gather(1, positions), rating_bins.gather(1, positions), lengths.clamp(max=count)
 
 
 def state_at(blocks: BertEncoder, tokens: Tensor, positions: Tensor, *, seen: Tensor | None) -> Tensor:

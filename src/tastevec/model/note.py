@@ -58,7 +58,7 @@ class NoteEncoder(HistoryEncoder):
         vectors = self._gather(items, lengths, inputs_embeds)
         states = self.blocks(self._tokens(vectors, normalized_ratings)).last_hidden_state  # (B, L, H)
         embedding = self.head(self.pooler(states))  # (B, D)
-        return EncoderOutput(next=embedding, overall=embedding)
+        return EncoderOutput(next=embedding)
 
     def last_state(self, vectors: Tensor, normalized_ratings: Tensor) -> Tensor:
         """Return the embedding (B, D) from item vectors (B, L, D), zeros at padding; ONNX exports this part.

@@ -119,6 +119,7 @@ def fit(
             model,
             preset=preset,
             progress=lambda done, total, newest: step(done, total, _training_text(newest)),
+            stage=lambda text: step(0, 1, f"Training: {text}"),
             **changes,
         )
         return load(model)

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from tastevec.training.fit import Trained
     from tastevec.training.settings import NoteSettings, TasteSettings
 
-_VALIDATION_SCORE = "eval_validation_score"  # in the training log
-
 
 def train(
     data: Path | str,
@@ -43,6 +41,7 @@ def train(
     preset: Preset = "taste",
     resume: bool = False,
     progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    stage: Callable[[str], None] | None = None,
     **changes: object,
 ) -> Recommender:
     """Train a model on a prepared dataset and write its folder.
@@ -52,7 +51,8 @@ def train(
         out: The model folder. Until it is complete, checkpoints and training curves are in ``OUT.training``.
         preset: ``taste``, or ``bert-cosine`` (the research note's model).
         resume: Resume an interrupted run; the result equals that of an uninterrupted one.
-        progress: Called with the steps done, the total, and the latest loss and validation score.
+        progress: Called with the steps done, the total, and the latest loss and validation score of the transformer.
+        stage: Called with what begins: the choice of each constant, the item vectors, the transformer.
         **changes: Settings that differ from the preset; see `TasteSettings` and `NoteSettings`.
 
     Returns:
@@ -74,10 +74,10 @@ def train(
     check_replaceable(out, marker_file=BUNDLE_FILE, inputs=inputs)  # before the training, not after it
     run_folder = out.with_name(f"{out.name}.training")
     if rank():  # of torchrun: rank 0 writes
-        return _train(prepared, out, run_folder, settings, resume=resume, progress=progress)
+        return _train(prepared, out, run_folder, settings, resume=resume, progress=progress, stage=stage)
     check_replaceable(run_folder, marker_file=RUN_FILE, inputs=inputs)
     with only_writer(run_folder), _without_bars():
-        return _train(prepared, out, run_folder, settings, resume=resume, progress=progress)
+        return _train(prepared, out, run_folder, settings, resume=resume, progress=progress, stage=stage)
 
 
 @contextmanager
@@ -102,6 +102,7 @@ def _train(
     *,
     resume: bool,
     progress: Callable[[int, int, dict[str, float]], None] | None,
+    stage: Callable[[str], None] | None,
 ) -> Recommender:
     from tastevec.training.fit import train as fit  # torch
     from tastevec.training.trainer import StepProgressCallback
@@ -111,12 +112,14 @@ def _train(
         run_folder,
         settings,
         resume=resume,
+        stage=stage or (lambda _text: None),
         callbacks=[StepProgressCallback(progress)] if progress else None,
     )
+    fitted = trained.fitted
     items = with_shown_titles(prepared.items.drop_columns([VECTOR_SOURCE]))
-    items = items.append_column(VECTOR_SOURCE, pa.array(trained.origins.tolist()))
+    items = items.append_column(VECTOR_SOURCE, pa.array(fitted.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
-    bundle = Bundle(trained.model, trained.input_config, items, _facts(prepared, trained), trained.cold_start)
+    bundle = Bundle(fitted.model, trained.input_config, items, _facts(prepared, trained), trained.cold_start)
     bundle = with_tags_and_map(bundle, prepared, trained.counts)
     bundle.save(out, curves=run_folder / "tensorboard")
     remove_result(run_folder, marker_file=RUN_FILE)
@@ -146,12 +149,7 @@ def with_tags_and_map(bundle: Bundle, prepared: Prepared, users: NDArray[np.int6
 
 
 def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
-    """Return data, settings, validation metrics of the best epoch, and training log."""
-    best = max(
-        (entry for entry in trained.log if _VALIDATION_SCORE in entry),
-        key=lambda entry: entry[_VALIDATION_SCORE],
-        default={},
-    )
+    """Return data, settings, what was chosen on validation users, their metrics, and the training log."""
     settings = trained.settings.model_dump()
     if (backbone := Path(settings.get("backbone", "none"))).is_dir():
         settings["backbone"] = backbone.resolve().name  # its path means nothing on another machine
@@ -168,8 +166,9 @@ def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
             "items": prepared.items.num_rows,
         },
         "settings": settings,
-        "validation": {name: value for name, value in best.items() if name.startswith("eval_")},
-        "log": trained.log,
+        "closed_form": trained.fitted.chosen,
+        "validation": trained.fitted.validation,
+        "log": trained.fitted.log,
     }
 
 

@@ -144,10 +144,8 @@ class _NoteConfig(StrictModel):
 class _TasteConfig(_NoteConfig):
     max_history: _Size
     rating_bins: _Size
-    n_recent: Annotated[int, Field(ge=1, le=1_000)]
-    blend_overall: FiniteFloat
-    blend_recent: FiniteFloat
-    blend_short: FiniteFloat
+    weights: dict[str, dict[str, FiniteFloat]]
+    solution: dict[str, list[Annotated[int, Field(ge=0, lt=2**31)]]]
 
 
 _KIND: Final = ManifestSpec(
@@ -161,7 +159,7 @@ _KIND: Final = ManifestSpec(
 
 
 # `tastevec.model.note` and the modules of its package that it imports, `tastevec.model.encoder` among them.
-MODULES: Final = ("config", "encoder", "geometry", "note")
+MODULES: Final = ("closed_form", "config", "encoder", "geometry", "list_solver", "note")
 # All files of a model folder, but for the training curves.
 MODEL_FILES: Final = (
     *(BUNDLE_FILE, "README.md", *_REQUIRED, ENCODER_FILE, TAGS_FILE, MAP_FILE),
@@ -386,8 +384,7 @@ def _weight_shapes(config: _NoteConfig) -> dict[str, tuple[str | int, ...]]:
     }
     if isinstance(config, _TasteConfig):
         shapes |= {"item_inputs.weight": ("N", "H"), "positions.weight": ("L", "H")}
-        shapes |= {"fold_in.item_prior": ("N", "D"), "fold_in.gram": ("D", "D"), "fold_in.prior_mean": ("D",)}
-        shapes |= {"fold_in.rating_weights": (config.rating_bins + 1, 3), "fold_in.constants": (4,)}
+        shapes |= {f"solution.{name}": tuple(shape) for name, shape in config.solution.items()}
     return shapes
 
 
@@ -414,6 +411,8 @@ def _load_encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder
         ):  # no memory: the arrays of the file become the weights, and none may be missing
             model = network(config).eval()
         model.load_state_dict(load_file(folder / WEIGHTS_FILE), assign=True)
+        if not is_note:
+            model.closed_form  # noqa: B018  refuses arrays that do not fit each other
     except Exception as error:  # transformers and torch raise many types for what does not fit
         raise FormatError(f"{folder}: the network cannot be built ({error}). {TRAIN_AGAIN}") from error
     model.to("cuda" if torch.cuda.is_available() else "cpu")

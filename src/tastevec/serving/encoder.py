@@ -19,6 +19,7 @@ import numpy as np
 from tastevec.data.arrays import read_arrays
 from tastevec.data.files import damaged
 from tastevec.errors import FormatError
+from tastevec.model.closed_form import ClosedForm
 from tastevec.model.geometry import Geometry
 from tastevec.schema import ENCODER_FILE, TRAIN_AGAIN, WEIGHTS_FILE
 from tastevec.serving.graph import check_graph
@@ -41,7 +42,7 @@ _INPUTS: Final = frozenset(
 )  # of a graph
 _OF_OTHERS: Final = "Check the origin of the folder, or run tastevec train again."
 _MAX_TOKENS: Final = 1024  # items per pass of the transformer: the results of more leave the cache of a core
-_TYPICAL: Final = 50.0  # history length at which the ridge is its constant, as in `RidgeFoldIn`
+_SOLUTION: Final = "solution."  # of an array of the closed form in the weights
 
 
 class Encoder(Protocol):
@@ -74,7 +75,7 @@ class Encoder(Protocol):
 
 
 class OnnxEncoder:
-    """The transformer as an ONNX graph, with embedding lookup and ridge fold-in in NumPy.
+    """The transformer as an ONNX graph, with embedding lookup and closed form in NumPy.
 
     Args:
         config: The content of ``config.json``; see `TasteConfig`.
@@ -99,6 +100,23 @@ class OnnxEncoder:
         self._session = _session(graph, self.cores)
         self._sessions = {self.cores: self._session}  # by number of cores; copies share them
         self._inputs = {one.name for one in self._session.get_inputs()}
+        self._closed_form = self._solved()
+
+    def _solved(self) -> ClosedForm | None:
+        """Return the closed form; None for the research note's model.
+
+        Raises:
+            ValueError: Its arrays do not fit each other.
+        """
+        if self.config["model_type"] == NOTE_MODEL:
+            return None
+        arrays = {
+            name.removeprefix(_SOLUTION): array
+            for name, array in self._weights.items()
+            if name.startswith(_SOLUTION)
+        }
+        weights, levels = self.config["weights"], self.config["rating_bins"] + 1
+        return ClosedForm.of(arrays, weights, self.table, self.added_items, levels)
 
     @classmethod
     def load(cls, folder: Path) -> OnnxEncoder:
@@ -120,6 +138,9 @@ class OnnxEncoder:
             encoder = cls(config, weights, graph)
         except ImportError:
             raise
+        except ValueError as error:
+            expected = "the arrays of one closed form"
+            raise damaged(folder / WEIGHTS_FILE, str(error), expected, TRAIN_AGAIN) from error
         except Exception as error:  # the errors of onnxruntime have no other base class
             raise FormatError(f"{path} cannot be read ({error}). {TRAIN_AGAIN}") from error
         if unknown := encoder._inputs - _INPUTS:
@@ -177,19 +198,10 @@ class OnnxEncoder:
 
     def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
         """Return the user embeddings (B, D) for ``next`` or ``overall``, from the arrays of `InputConfig.arrays`."""
-        items, bins, lengths = arrays["items"], arrays["rating_bins"], arrays["lengths"]
-        if self.config["model_type"] == NOTE_MODEL:
+        if self._closed_form is None:
             return self._last_output(arrays)
-        names = ("items", "rating_bins", "lengths")
-        overall = self._fold_in(*(arrays.get(f"overall_{name}", arrays[name]) for name in names))
-        if horizon == "overall":
-            return overall
-        newest = _newest(items, bins, lengths, self.config["n_recent"])
-        weight = self.config["blend_recent"] + self.config["blend_short"] / np.maximum(lengths, 1)  # (B,)
-        recent = weight[:, None] * self._fold_in(*newest, mean=False)
-        return np.asarray(
-            self._last_output(arrays) + self.config["blend_overall"] * overall + recent, np.float32
-        )
+        states = self._last_output(arrays) if self._closed_form.reads_states(horizon) else None
+        return self._closed_form.encode(horizon, arrays, states)
 
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> OnnxEncoder:
         """Return the encoder with a larger item embedding matrix (N, D), whose rows ``added`` came after training.
@@ -199,12 +211,12 @@ class OnnxEncoder:
         grown = copy.copy(self)
         before, after = _mask_without(len(self.table), self.added_items), _mask_without(len(table), added)
         grown._weights = self._weights | {"items.weight": np.ascontiguousarray(table, np.float32)}  # noqa: SLF001  its own
-        for name in {"item_inputs.weight", "fold_in.item_prior"} & self._weights.keys():
-            rows = self._weights[name]
+        if (rows := self._weights.get("item_inputs.weight")) is not None:
             spread = np.zeros((len(table), rows.shape[1]), rows.dtype)
             spread[after] = rows[before]
-            grown._weights[name] = spread  # noqa: SLF001  its own
+            grown._weights["item_inputs.weight"] = spread  # noqa: SLF001  its own
         grown.config = self.config | {"n_items": len(table), "added_items": list(added)}
+        grown._closed_form = grown._solved()  # noqa: SLF001  its own
         return grown
 
     def _last_output(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -228,35 +240,6 @@ class OnnxEncoder:
         [output] = self._session.run(None, inputs)
         return np.asarray(output, np.float32)
 
-    def _fold_in(
-        self,
-        items: NDArray[np.int64],
-        rating_bins: NDArray[np.int64],
-        lengths: NDArray[np.int64],
-        *,
-        mean: bool = True,
-    ) -> NDArray[np.float32]:
-        """Return the ridge fold-in (B, D); see `RidgeFoldIn`."""
-        of = {
-            name: self._weights[f"fold_in.{name}"]
-            for name in ("item_prior", "gram", "prior_mean", "rating_weights")
-        }
-        trust, shrinkage, power, mean_items = self._weights["fold_in.constants"]
-        present = np.arange(items.shape[1]) < lengths[:, None]  # (B, L)
-        seen, confidence, pull = of["rating_weights"].T[:, rating_bins] * present  # (B, L) each
-        # take is several times as fast as indexing.
-        vectors, item_prior = self.table.take(items, 0), of["item_prior"].take(items, 0)  # (B, L, D)
-        targets = trust * (seen[:, None] @ item_prior) + pull[:, None] @ vectors  # (B, 1, D)
-        ridge = shrinkage * ((lengths + 1) / _TYPICAL) ** power  # (B,)
-        trusted = np.multiply(vectors, confidence[..., None], out=item_prior)
-        systems = trusted.transpose(0, 2, 1) @ vectors  # (B, D, D)
-        systems += of["gram"]
-        np.einsum("bdd->bd", systems)[:] += ridge[:, None]
-        own = np.linalg.solve(systems, targets.transpose(0, 2, 1))[..., 0]
-        if mean:
-            own = own + ((mean_items / (mean_items + lengths)) ** 2)[:, None] * of["prior_mean"]
-        return np.asarray(own, np.float32)
-
 
 def _session(graph: bytes, cores: int) -> Any:  # noqa: ANN401  onnxruntime's, which has no types
     """Return a session of the graph on this number of cores."""
@@ -270,19 +253,6 @@ def _session(graph: bytes, cores: int) -> Any:  # noqa: ANN401  onnxruntime's, w
     # Spinning threads cost more than they gain: a run takes a millisecond.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
-
-
-def _newest(
-    items: NDArray[np.int64], rating_bins: NDArray[np.int64], lengths: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return items and rating bins (B, count) of the newest ``count`` items of each history, and their number (B,)."""
-    positions = np.maximum(lengths - count, 0)[:, None] + np.arange(count)
-    positions = np.minimum(positions, items.shape[1] - 1)
-    return (
-        np.take_along_axis(items, positions, 1),
-        np.take_along_axis(rating_bins, positions, 1),
-        np.minimum(lengths, count),
-    )
 
 
 def _mask_without(count: int, rows: list[int]) -> NDArray[np.bool_]:

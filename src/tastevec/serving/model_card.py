@@ -88,29 +88,26 @@ def _without_tastevec(reading: InputConfig, name: str, example: str, dim: int) -
     imports = "" if name == _HERE else "from huggingface_hub import snapshot_download\n"
     folder = f'"{name}"' if name == _HERE else f'snapshot_download("{name}")'
     order = "ratings = sorted(ratings, key=lambda rated: rows[rated[0]])\n" if reading.order == "item" else ""
-    end = f"[-{most}:]" if reading.truncate == "newest" else f"[:{most}]"
-    padded = (
-        f"inputs = {{name: torch.nn.functional.pad(row, (0, {most} - len(ratings))) for name, row in inputs.items()}}"
-        "  # it was trained to see its padding\n"
-        if reading.pad == "full"
-        else ""
+    end = f"-{most}:" if reading.truncate == "newest" else f":{most}"
+    parts = {"": end} | (
+        {"overall_": f"-{reading.max_history_overall}:"} if reading.max_history_overall else {}
     )
     if reading.order == "item" and scale.kind == "explicit":  # the research note's model
         ratings_input = """off = values - values.mean()  # from the mean of this user; scaled to -1 to 1
-inputs = {"normalized_ratings": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5)}
+inputs = {"normalized_ratings": off / np.maximum(np.where(off > 0, off.max(), -off.min()), 1e-5)}
 """
     elif reading.order == "item":
         ratings_input = f"""inputs = {{"normalized_ratings": 2 * ({_share(scale)}) - 1}}
 """
     else:
-        ratings_input = f"""inputs = {{"rating_bins": (({_share(scale)}) * {scale.n_bins - 1}).round().long()}}
+        ratings_input = f"""inputs = {{"rating_bins": np.rint(({_share(scale)}) * {scale.n_bins - 1}).astype(int)}}
 """
     return f"""Without tastevec, with transformers, torch and pyarrow. `trust_remote_code` runs the Python files next to the weights. They are the
 network of tastevec; read them first if you do not trust the source of this copy.
 
 ```python
-{imports}import pyarrow.parquet as pq
-import torch
+{imports}import numpy as np
+import pyarrow.parquet as pq
 from transformers import AutoModel
 
 folder = {folder}
@@ -118,19 +115,34 @@ model = AutoModel.from_pretrained(folder, trust_remote_code=True)
 item_ids = pq.read_table(f"{{folder}}/items.parquet")["item_id"].to_pylist()
 rows = {{item: row for row, item in enumerate(item_ids)}}
 ratings = {example}
-{order}ratings = ratings{end}  # the network reads no more
-values = torch.tensor([[value for _, value in ratings]])
-{ratings_input}inputs["items"] = torch.tensor([[rows[item] for item, _ in ratings]])
-{padded}output = model(**inputs, lengths=torch.tensor([len(ratings)]))
-following, _ = model.user_vectors(output.next)  # (1, {dim}), of unit length: order-aware
-overall, norms = model.user_vectors(output.overall)  # order-free; norms (1,) are the lengths before
+{order}values = np.array([[value for _, value in ratings]], np.float32)
+{ratings_input}inputs["items"] = np.array([[rows[item] for item, _ in ratings]])
+arrays = {{}}
+{_read(parts, reading)}following, _ = model.user_vectors(model.encode("next", **arrays))  # (1, {dim}), of unit length: order-aware
+overall, norms = model.user_vectors(model.encode("overall", **arrays))  # order-free; norms (1,) are the lengths before
 scores = overall @ model.item_vectors.T  # (1, n_items), cosines: higher is better
 ```
 """
 
 
+def _read(parts: dict[str, str], reading: InputConfig) -> str:
+    """Return the lines that take what the model reads of each input."""
+    lines = []
+    for part, end in parts.items():
+        lines += [
+            f'arrays |= {{"{part}" + name: row[:, {end}] for name, row in inputs.items()}}  # it reads no more',
+            f'arrays["{part}lengths"] = np.array([arrays["{part}items"].shape[1]])',
+        ]
+    if reading.pad == "full":
+        lines += [
+            "for name in inputs:  # it was trained to see its padding",
+            f'    arrays[name] = np.pad(arrays[name], ((0, 0), (0, {reading.max_history} - arrays["lengths"][0])))',
+        ]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _share(scale: ValueScale) -> str:
-    """Return `ValueScale.share` of positive and negative values ``values``, as an expression of torch."""
+    """Return `ValueScale.share` of positive and negative values ``values``, as an expression of NumPy."""
     positive, full = scale.positive_from, 1 - POSITIVE_FROM
     if scale.kind == "explicit":
         if scale.has_default_positive:
@@ -140,13 +152,13 @@ def _share(scale: ValueScale) -> str:
         if positive == scale.high:
             above = "1.0"
     else:
-        below = f"torch.where(values < 0, 0.0, {TOUCHED})"
+        below = f"np.where(values < 0, 0.0, {TOUCHED})"
         span = math.log(scale.top / positive)
         level = (
-            f"((values.clamp(min={positive}) / {positive}).log() / {span}).clamp(max=1)" if span else "1.0"
+            f"np.minimum(np.log(np.maximum(values, {positive}) / {positive}) / {span}, 1)" if span else "1.0"
         )
         above = f"{POSITIVE_FROM} + {full} * {level}"
-    return f"torch.where(values >= {positive}, {above}, {below})"
+    return f"np.where(values >= {positive}, {above}, {below})"
 
 
 def _validation_metrics(facts: dict[str, Any]) -> str:
@@ -157,7 +169,7 @@ def _validation_metrics(facts: dict[str, Any]) -> str:
 |---|---|
 {rows}
 
-The epoch was selected on these validation users, so the metrics are optimistic. For metrics on held-out test users, with baselines and
+Constants and epoch were chosen on these validation users, so the metrics are optimistic. For metrics on held-out test users, with baselines and
 95 % confidence intervals, run `tastevec evaluate MODEL --data PREPARED --out results` on the data of the training, and put its table here.
 """
 

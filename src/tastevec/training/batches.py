@@ -51,9 +51,16 @@ class HistorySubset:
         """Return all histories, copied into memory."""
         return self.histories.take(self.users)
 
-    def ratings_alone(self) -> Histories:
-        """Return the histories, each item once, without times and normalized ratings: neither read from the map nor in memory."""
-        return _without_times(_without_times(self.histories).take(self.users).once())
+    def some(self, most: int, seed: int) -> Histories:
+        """Return at most so many of the histories, drawn by the seed, copied into memory."""
+        users = self.users
+        if len(users) > most:
+            users = np.sort(np.random.default_rng(seed).choice(users, most, replace=False))
+        return self.histories.take(users)
+
+    def in_memory(self) -> Histories:
+        """Return the histories without times and normalized ratings, which are neither read from the map nor in memory."""
+        return _without_times(_without_times(self.histories).take(self.users))
 
 
 def _without_times(histories: Histories) -> Histories:

@@ -15,13 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter
 from pydantic_core import from_json
+from safetensors.numpy import save_file
 from transformers import TrainerCallback
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import get_last_checkpoint
 
+from tastevec.data.arrays import HEADER, read_arrays
 from tastevec.data.files import (
     ManifestSpec,
     StrictModel,
@@ -34,15 +37,19 @@ from tastevec.data.files import (
     sha256_of,
 )
 from tastevec.errors import FormatError, TrainingError
+from tastevec.model.closed_form import ClosedForm
 from tastevec.schema import RUN_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
     from transformers import TrainerState, TrainingArguments
 
 # Files of rank 0. Random states are written by each process, and the training arguments are never read.
 _FILES: Final = ("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+_CLOSED_FORM: Final = "closed-form.safetensors"
+_TABLE: Final = "table"
 _DISK_FULL: Final = re.compile("iostream error|PytorchStreamWriter|unexpected pos")  # as torch reports it
 
 
@@ -76,6 +83,36 @@ class ChecksumCallback(TrainerCallback):
         checksums = {name: sha256_of(checkpoint / name) for name in _FILES if (checkpoint / name).exists()}
         with atomic_file(_checksum_file(checkpoint)) as file:
             file.write_text(manifest_text({"format": 1, "checksums": checksums}), encoding="utf-8")
+
+
+class SaveClosedForm(TrainerCallback):
+    """Writes the closed form into the folder of the run, where a resumed one reads it: to fit it takes minutes."""
+
+    def __init__(self, model: ClosedForm, chosen: dict[str, Any], origins: NDArray[np.str_]) -> None:
+        self.model, self.header = model, {"chosen": chosen, "origins": origins.tolist()}
+
+    def on_train_begin(self, args: TrainingArguments, *_: object, **__: object) -> None:
+        """Write the file; the Trainer calls this."""
+        header = json.dumps({**self.header, "weights": self.model.weights})
+        with atomic_file(Path(args.output_dir or ".") / _CLOSED_FORM) as file:
+            save_file(
+                {**self.model.arrays(), _TABLE: np.ascontiguousarray(self.model.table)},
+                file,
+                {HEADER: header},
+            )
+
+
+def load_closed_form(folder: Path) -> tuple[ClosedForm, dict[str, Any], NDArray[np.str_]] | None:
+    """Return what `SaveClosedForm` wrote; None where there is none, or a damaged one, so that it is fitted again."""
+    try:
+        arrays, texts = read_arrays(folder / _CLOSED_FORM, "")
+        header = from_json(texts[HEADER])
+        table = arrays.pop(_TABLE)
+        levels = max(array.size for name, array in arrays.items() if name.endswith(("_inputs", "_pull")))
+        model = ClosedForm.of(arrays, header["weights"], table, [], levels)
+        return model, header["chosen"], np.array(header["origins"])
+    except (FormatError, KeyError, ValueError):
+        return None
 
 
 def last_checkpoint(identity: dict[str, Any], folder: Path) -> str | None:

@@ -1,56 +1,34 @@
-"""Closed-form embeddings: item vectors fitted to the top lists of the teacher, and users solved against them.
+"""The fit of the closed form: item vectors from the top lists of training users, as held-out users have them.
 
 Dimensions: B users, N items, D dimensions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tastevec.evaluation.tasks import build_task
-from tastevec.training.item_vectors import ListSolver, TopLists, fit_item_vectors
-from tastevec.training.teacher import Factors, Teacher
+from tastevec.model.closed_form import LENGTHS, ClosedForm
+from tastevec.model.list_solver import RIDGE, TopLists
+from tastevec.training.item_vectors import STEPS, fit_item_vectors
+from tastevec.training.teacher import GradedRegression, fit_components
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.data.value_scale import ValueScale
+    from tastevec.data.inputs import InputConfig
     from tastevec.schema import Horizon, Order
     from tastevec.training.teacher import TeacherSettings
 
-_LENGTHS: Final[dict[Horizon, int]] = {"overall": 150, "next": 100}  # items of a list
 _LISTS: Final = 4_000  # of each horizon, which the item vectors are fitted to
 _NEWEST: Final = 400  # interactions of such a history
-_USERS: Final = 512  # scored at once
-
-
-@dataclass(frozen=True, eq=False)
-class ClosedForm:
-    """A fitted teacher and item vectors, against which a user is solved.
-
-    Attributes:
-        vectors: (N, D) float32 item vectors, of both horizons.
-    """
-
-    teacher: Teacher
-    vectors: NDArray[np.float32]
-
-    def encode(self, histories: Histories, horizon: Horizon) -> NDArray[np.float32]:
-        """Return the user vectors (B, D), whose inner products with the item vectors rank the items.
-
-        Of data without order, *next* is *overall*.
-        """
-        if "lagged" not in self.teacher.weights["next"]:
-            horizon = "overall"
-        solver = ListSolver.of(self.vectors)
-        found = [solver.solve(lists) for lists in _lists(self.teacher, histories, horizon)]
-        return np.concatenate([np.zeros((0, self.vectors.shape[1]), np.float32), *found])
+_USERS: Final = 256  # scored at once
 
 
 def fit_closed_form(  # noqa: PLR0913  the data, and what they are
@@ -58,13 +36,15 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
     n_items: int,
     settings: TeacherSettings,
     *,
-    scale: ValueScale,
+    reading: InputConfig,
     order: Order,
     dim: int = 64,
     seed: int = 42,
+    steps: int = STEPS,
+    vectors: NDArray[np.float32] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClosedForm:
-    """Fit teacher and item vectors to the training users.
+    """Fit the components and the item vectors to the training users.
 
     The lists are those of training users as held-out users have them: a random 20 % of their positives hidden, for
     *overall*, and up to a random moment, for *next*.
@@ -72,43 +52,72 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
     Args:
         train: Training users.
         n_items: N.
-        settings: The teacher's, as `choose_teacher` returns them.
-        scale: The value scale.
+        settings: As `choose_teacher` returns them.
+        reading: What is read of a history.
         order: Where the order comes from; ``none``: the item vectors are fitted to *overall* lists alone.
         dim: D.
         seed: Of iALS, of what is hidden, and of the order of the lists.
+        steps: Steps of the fit of the item vectors.
+        vectors: (N, D) given item vectors, which then stay as they are.
         progress: Called with the number of finished steps of the item vectors and their total.
     """
-    teacher = Teacher.fit(train, n_items, settings, scale, dim=dim, seed=seed)
+    fitted = fit_components(train, n_items, settings, reading.scale, dim=dim, seed=seed)
+    start: Any = fitted["factors"]
+    used = {name for weights in settings.weights.values() for name in weights}
+    components = {
+        name: one.sparse() if isinstance(one, GradedRegression) else one
+        for name, one in fitted.items()
+        if name in used
+    }
+    given = np.zeros((n_items, dim), np.float32) if vectors is None else vectors
+    weights: dict[str, Mapping[str, float]] = {str(name): each for name, each in settings.weights.items()}
+    ridge = np.array([RIDGE], np.float32)
+    model = ClosedForm(components, weights, np.zeros(n_items, np.float32), ridge, given)
     rng = np.random.default_rng(seed)
-    hidden = build_task("random-20pct", train, scale=scale, seed=seed).inputs
+    hidden = build_task("random-20pct", train, scale=reading.scale, seed=seed).inputs
     some = np.sort(rng.choice(len(hidden), min(_LISTS, len(hidden)), replace=False))
     inputs: dict[Horizon, Histories] = {"overall": hidden.take(some)}
-    teacher = teacher.with_mean(inputs["overall"])
+    model = replace(model, mean=_mean_scores(model, inputs["overall"], reading))
+    if vectors is not None:
+        return model
     if order != "none":
         inputs["next"] = _moments(train, rng)
-    lists = [part for horizon, known in inputs.items() for part in _lists(teacher, known, horizon)]
-    factors = teacher.components.get("factors")
-    start = (
-        factors
-        if isinstance(factors, Factors)
-        else Factors.fit(train, n_items, settings.als(scale, dim, seed))
+    lists = [
+        TopLists.of(scores, known.once().owners, np.asarray(known.once().items, np.int64), LENGTHS[horizon])
+        for horizon, histories in inputs.items()
+        for known, scores in _scored(model, histories, horizon, reading)
+    ]
+    table = fit_item_vectors(
+        start.factors, TopLists.concatenate(lists), seed=seed, steps=steps, progress=progress
     )
-    vectors = fit_item_vectors(start.vectors, TopLists.concatenate(lists), seed=seed, progress=progress)
-    return ClosedForm(teacher, vectors)
+    length = np.float32(max(np.linalg.norm(table, axis=1).mean(), 1e-9))
+    # Of mean length 1, as the transformer reads them best; the ridge follows, so that no user ranks otherwise.
+    return replace(model, table=table / length, ridge=ridge / length**2)
+
+
+def _mean_scores(model: ClosedForm, inputs: Histories, reading: InputConfig) -> NDArray[np.float32]:
+    """Return the mean *overall* scores of some training users, (N,)."""
+    total = np.zeros(len(model.mean))
+    for _, scores in _scored(model, inputs, "overall", reading):
+        total += scores.sum(axis=0)
+    return (total / max(len(inputs), 1)).astype(np.float32)
+
+
+def _scored(
+    model: ClosedForm, histories: Histories, horizon: Horizon, reading: InputConfig
+) -> Iterator[tuple[Histories, NDArray[np.float32]]]:
+    """Yield some users at a time with their scores."""
+    for some in histories.chunks(_USERS):
+        yield some, model.scores(horizon, *model.known(reading.arrays(some)))
 
 
 def _moments(train: Histories, rng: np.random.Generator) -> Histories:
     """Return histories of training users up to random moments, each moment equally likely."""
     lengths = train.lengths
-    users = np.sort(rng.choice(len(lengths), _LISTS, p=lengths / lengths.sum()))
+    count = min(_LISTS, int(lengths.sum()))
+    users = np.sort(rng.choice(len(lengths), count, p=lengths / lengths.sum()))
     ends = rng.integers(1, lengths[users] + 1)
     drawn = train.take(users)
     position = np.arange(len(drawn.items)) - np.repeat(drawn.offsets[:-1], drawn.lengths)
     before = np.repeat(ends, drawn.lengths) - position  # 1 for the last interaction that is known
-    return drawn.keep((before >= 1) & (before <= _NEWEST)).normalized()
-
-
-def _lists(teacher: Teacher, histories: Histories, horizon: Horizon) -> Iterator[TopLists]:
-    for some in histories.chunks(_USERS):
-        yield TopLists.of(teacher.score(some, horizon), some, _LENGTHS[horizon])
+    return drawn.keep((before >= 1) & (before <= _NEWEST))

@@ -1,4 +1,4 @@
-"""Fitting of a model to a prepared dataset: item vectors, encoder and training."""
+"""Fitting of a model to a prepared dataset: the users of each part, the preset's model, and vectors for new items."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig
+from tastevec.data.inputs import InputConfig
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.extras import is_hub_name
 from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_feature_rows
-from tastevec.items.linalg import one_blas_thread
-from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
-from tastevec.model.config import NoteConfig, TasteConfig
-from tastevec.model.encoder import TasteEncoder
-from tastevec.model.geometry import Geometry
+from tastevec.model.config import NoteConfig
 from tastevec.model.note import NoteEncoder
 from tastevec.schema import COLLABORATIVE, CONTENT
 from tastevec.training.batches import HistorySubset
 from tastevec.training.distributed import rank
 from tastevec.training.settings import NoteSettings, TasteSettings
-from tastevec.training.trainer import TrainingRun, train_encoder
+from tastevec.training.taste import Fitted, fit_taste
+from tastevec.training.trainer import TrainingRun, best_metrics, train_encoder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from transformers import TrainerCallback
 
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("tastevec")
 _MIN_USERS = 2
 _MIN_ITEMS = 2
-_FOLD_USERS: Final = 4_000  # whose vectors the geometry is fitted to; more do not change it
-_FOLD_CHUNK: Final = 256
+_VALIDATION_USERS: Final = 2_000  # that select; more take memory and time, and hardly decide otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +45,17 @@ class Trained:
     """A trained model and what inference needs.
 
     Attributes:
-        model: The encoder, at its best epoch on the validation users.
+        fitted: The encoder, where its vectors come from, and how it was chosen.
         input_config: The inputs that it reads of a history.
         settings: The resolved settings.
         counts: (N,) training users with each item in their history.
-        origins: (N,) source of the vector of each item.
-        log: The training log.
         cold_start: The model of vectors of new items.
     """
 
-    model: TasteEncoder | NoteEncoder
+    fitted: Fitted
     input_config: InputConfig
     settings: TasteSettings | NoteSettings
     counts: NDArray[np.int64]
-    origins: NDArray[np.str_]
-    log: list[dict[str, float]]
     cold_start: ColdStartModel
 
 
@@ -71,12 +65,13 @@ def train(
     settings: TasteSettings | NoteSettings,
     *,
     resume: bool = False,
+    stage: Callable[[str], None] = lambda _text: None,
     callbacks: list[TrainerCallback] | None = None,
 ) -> Trained:
-    """Train on the training users of ``prepared``; select the epoch on its validation users. Test users are not read.
+    """Train on the training users of ``prepared``; choose constants and epoch on its validation users. Test users are not read.
 
     Under ``torchrun`` every process calls this: rank 0 returns, and the others exit when the training is over.
-    ``folder``, ``resume`` and ``callbacks`` are those of `train_encoder`.
+    ``folder``, ``resume`` and ``callbacks`` are those of `train_encoder`; ``stage`` is called with what begins before it.
 
     Raises:
         SettingsError: The settings do not fit the data or the backbone.
@@ -85,42 +80,24 @@ def train(
     """
     train_users, validation_users = _split_users(prepared, settings)
     config = _input_config(prepared, settings)
-    ratings = train_users.ratings_alone()
-    counts = np.bincount(ratings.items, minlength=len(prepared.item_ids))
-    model, origins = _initial_model(prepared, ratings, config, settings)
-    del ratings  # training reads the histories from the file
     train_on: Histories | HistorySubset = train_users
-    validate_on = validation_users.all()
-    if settings.item_vectors != COLLABORATIVE:
+    validate_on = validation_users.some(_VALIDATION_USERS, settings.seed)
+    given = None if settings.item_vectors == COLLABORATIVE else _prepared_vectors(prepared, settings)
+    if given is not None:
         train_on, validate_on = (
-            _with_vectors(users, model.table) for users in (train_users.all(), validate_on)
+            _with_vectors(users, given.vectors) for users in (train_users.all(), validate_on)
         )
-        counts = np.bincount(train_on.once().items, minlength=len(counts))
-    run = TrainingRun(
-        train_on, validate_on, config, settings, fingerprint=prepared.fingerprint, order=prepared.order
-    )
-    log = train_encoder(model, run, folder, resume=resume, callbacks=callbacks)
+    run = TrainingRun(*(train_on, validate_on, config, settings), prepared.fingerprint, prepared.order, stage)
+    features = load_feature_rows(prepared.folder)
+    if isinstance(settings, TasteSettings):
+        fitted = fit_taste(run, features[1], folder, given, resume=resume, callbacks=callbacks)
+    else:
+        fitted = _fit_note(run, folder, given, resume=resume, callbacks=callbacks)
     if rank():
         sys.exit(0)
-    if isinstance(model, TasteEncoder):  # the note's items are of unit length: there is nothing to fold
-        model.fold(_geometry(model, train_users, config, counts))
-    cold_start = ColdStartModel.fit(*load_feature_rows(prepared.folder), model.table, counts)
-    return Trained(model, config, settings, counts, origins, log, cold_start)
-
-
-def _geometry(
-    model: TasteEncoder, train_users: HistorySubset, config: InputConfig, counts: NDArray[np.int64]
-) -> Geometry:
-    """Return the geometry of the rated items, fitted to the embeddings of some training users at both horizons."""
-    some = train_users.take(np.arange(0, len(train_users), -(-len(train_users) // _FOLD_USERS) or 1))
-    parts = [
-        model.encode(horizon, **config.arrays(chunk))
-        for horizon in ("next", "overall")
-        for chunk in some.chunks(_FOLD_CHUNK)
-    ]
-    rated = model.table[(counts > 0) & model.table.any(axis=1)]
-    with one_blas_thread():
-        return Geometry.fit(rated, np.concatenate(parts))
+    counts = np.bincount(run.train_in_memory().once().items, minlength=len(prepared.item_ids))
+    cold_start = ColdStartModel.fit(*features, fitted.model.table, counts)
+    return Trained(fitted, config, settings, counts, cold_start)
 
 
 def _split_users(
@@ -150,17 +127,6 @@ def _input_config(prepared: Prepared, settings: TasteSettings | NoteSettings) ->
     return InputConfig(scale, settings.max_history, max_history_overall=settings.max_history_overall)
 
 
-def _initial_model(
-    prepared: Prepared, ratings: Histories, config: InputConfig, settings: TasteSettings | NoteSettings
-) -> tuple[TasteEncoder | NoteEncoder, NDArray[np.str_]]:
-    """Return the encoder before its first step, and the source of each item vector (N,)."""
-    if isinstance(settings, NoteSettings):
-        initial = _prepared_vectors(prepared, settings)
-        return _initial_note(initial.vectors, settings), initial.origins
-    space = _taste_space(prepared, ratings, settings)
-    return _initial_taste(space, config.scale.n_bins, settings), space.initial.origins
-
-
 def _prepared_vectors(prepared: Prepared, settings: TasteSettings | NoteSettings) -> InitialVectors:
     """Return item vectors of the prepared dataset; content vectors where it has no genome."""
     name = settings.item_vectors if settings.item_vectors in prepared.vectors else CONTENT
@@ -173,36 +139,20 @@ def _prepared_vectors(prepared: Prepared, settings: TasteSettings | NoteSettings
     return InitialVectors(vectors, np.where(vectors.any(axis=1), name, "none"))
 
 
-def _taste_space(prepared: Prepared, ratings: Histories, settings: TasteSettings) -> TasteSpace:
-    """Return the item vectors and the solution of the ridge fold-in."""
-    space = TasteSpaceSettings(scale=prepared.scale, dim=settings.dim, seed=settings.seed)
-    if settings.item_vectors != COLLABORATIVE:
-        return TasteSpace.from_vectors(_prepared_vectors(prepared, settings), ratings, space)
-    if rank():  # rank 0 solves, and broadcasts the solution before the first step
-        return TasteSpace.zeros(len(prepared.item_ids), space)
-    _, features = load_feature_rows(prepared.folder)
-    return TasteSpace.fit(ratings, features, space)
-
-
-def _initial_taste(space: TasteSpace, rating_bins: int, settings: TasteSettings) -> TasteEncoder:
-    torch.manual_seed(settings.seed)
-    shared = ("dim", "hidden_size", "layers", "heads", "max_history", "dropout", "input_dropout")
-    blend = ("blend_overall", "blend_recent", "blend_short")
-    model = TasteEncoder(
-        TasteConfig(
-            n_items=len(space.initial.vectors),
-            intermediate_size=4 * settings.hidden_size,
-            rating_bins=rating_bins,
-            time_gap_bins=N_TIME_GAP_BINS if settings.time_gaps else 0,
-            **settings.model_dump(include={*shared, *blend}),
-        )
-    )
-    solution = space.fold_in_parameters()
-    model.initialize(
-        torch.from_numpy(space.initial.vectors),
-        **{name: torch.from_numpy(array) for name, array in solution.items()},
-    )
-    return model
+def _fit_note(
+    run: TrainingRun,
+    folder: Path,
+    given: InitialVectors | None,
+    *,
+    resume: bool,
+    callbacks: list[TrainerCallback] | None,
+) -> Fitted:
+    """Train the research note's model."""
+    assert given is not None, "the note has no item vectors of its own"
+    assert isinstance(run.settings, NoteSettings)
+    model = _initial_note(given.vectors, run.settings)
+    log = train_encoder(model, run, folder, resume=resume, callbacks=callbacks)
+    return Fitted(model, given.origins, log, best_metrics(log), {})
 
 
 def _initial_note(vectors: NDArray[np.float32], settings: NoteSettings) -> NoteEncoder:

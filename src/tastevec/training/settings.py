@@ -34,9 +34,11 @@ class TrainSettings(BaseModel):
     """Most recent interactions of a user that the transformer reads."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Dropout probability."""
-    epochs: Annotated[int, Field(ge=1)] = 20
-    """Passes over the training users."""
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    epochs: Annotated[int, Field(ge=0)] = 12
+    """Most passes of the transformer over the training users; 0: the closed form alone."""
+    patience: Annotated[int, Field(ge=0)] = 2
+    """Epochs without a better validation score after which the training ends; 0: it never ends early."""
+    batch_size: Annotated[int, Field(ge=1)] = 16
     """Users per step, over all processes."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Pieces in which each process computes its part of a step, where memory is short; the step is the same."""
@@ -67,8 +69,13 @@ class TasteSettings(TrainSettings):
     preset: Literal["taste"] = "taste"
     """The preset that the other settings start from."""
     item_vectors: Literal["collaborative", "content"] = "collaborative"
-    """Source of the item vectors, which do not learn: factors of the training users' ratings with content vectors for
-    rare items, or content vectors alone."""
+    """Source of the item vectors, which the transformer does not change: fitted to the training users, or content vectors."""
+    tune: bool = True
+    """Whether the constants of the closed form are chosen on validation users; else defaults."""
+    transformer_weight: Annotated[float, Field(ge=0)] | None = None
+    """Weight of the transformer in the next embedding; None: chosen on validation users."""
+    item_vector_steps: Annotated[int, Field(ge=1)] = 800
+    """Steps of the fit of the item vectors, of 200 lists each."""
     max_history_overall: Annotated[int, Field(ge=0)] = 2000
     """Most recent interactions that the overall embedding reads, order-free; 0: the same as the transformer."""
     time_gaps: bool = True
@@ -83,12 +90,6 @@ class TasteSettings(TrainSettings):
     sequence_packing: bool = True
     """Whether short histories share a row in the transformer: about 5 % of its computation is padding then, and not a
     quarter. Dropout draws other numbers."""
-    blend_overall: Annotated[float, Field(ge=0)] = 1.5
-    """Weight of the overall embedding in the next one, after training."""
-    blend_recent: Annotated[float, Field(ge=0)] = 4.0
-    """Weight of the ridge fold-in of the ten most recent items, without the prior mean, in the next embedding."""
-    blend_short: Annotated[float, Field(ge=0)] = 60.0
-    """Further weight of that fold-in, divided by the history length."""
 
 
 class NoteSettings(TrainSettings):
@@ -110,6 +111,8 @@ class NoteSettings(TrainSettings):
     """Dropout probability."""
     epochs: Annotated[int, Field(ge=1)] = 4
     """Passes over the training users."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Epochs without a better validation score after which the training ends; 0: it never ends early."""
     batch_size: Annotated[int, Field(ge=1)] = 4
     """Users per step, over all processes."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
@@ -127,9 +130,6 @@ _OLD_NAMES: Final = {
     "asked": "target_fraction",
     "cut": "history_split_rate",
     "gaps": "time_gaps",
-    "next_overall": "blend_overall",
-    "next_recent": "blend_recent",
-    "next_short": "blend_short",
     "packed": "sequence_packing",
     "set_history": "max_history_overall",
 }

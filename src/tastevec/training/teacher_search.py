@@ -12,14 +12,15 @@ import numpy as np
 from tastevec.data.topk import rank_items
 from tastevec.evaluation.metrics import hits_at, ndcg, ranks_of
 from tastevec.evaluation.tasks import build_task, reason_to_skip
+from tastevec.model.closed_form import standardized
 from tastevec.training.teacher import (
-    Factors,
     GradedProducts,
     GradedRegression,
     GradedSettings,
     TeacherSettings,
     fit_components,
-    standardized,
+    fit_factors,
+    known_of,
 )
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
+    from tastevec.data.inputs import InputConfig
     from tastevec.data.value_scale import ValueScale
     from tastevec.evaluation.tasks import Task
+    from tastevec.model.closed_form import ClosedForm, Component
     from tastevec.schema import Horizon, Order, TaskId
-    from tastevec.training.teacher import Scores
 
 _MAX_ITEMS: Final = 4_000  # of the search: a solution takes a second or two
 _MAX_USERS: Final = 800  # validation users of the search
@@ -40,10 +42,13 @@ _SHORTER: Final = 0.75  # of a history, from draw to draw
 _DEPTHS: Final[dict[TaskId, int]] = {"random-20pct": 100, "next-item": 10, "last-20pct": 100}
 _CAUTION: Final = 0.5  # standard errors that a relative difference must exceed, else a constant stays
 _HIGHEST: Final = 1000.0  # of a ridge
+_LOWEST: Final = {"confidence": 1.0}  # that in an item without interaction
 _NOTHING: Final = 1e-9
 _FEW_ITERATIONS: Final = 5  # of iALS in the search
 _DISCOUNTS: Final = (-0.15, 0.15, 0.3, 0.5)
 _WEIGHTS: Final = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
+_TRANSFORMER: Final = (0.2, 0.35, 0.7, 1.4, 2.8, 5.0)
+_MOMENTS: Final = 5  # of each validation user and ordered task where the transformer is weighed: one is noisy
 _FACTORS: Final = (4.0, 0.25, 2.0, 0.5)  # of a constant that has no scale of its own
 
 
@@ -107,10 +112,7 @@ def choose_teacher(  # noqa: PLR0913  the data, and what they are
         seed: Of the draws and of iALS.
         progress: Called with the step that begins.
     """
-    if len(validation) > _MAX_USERS:
-        some = np.random.default_rng(seed).choice(len(validation), _MAX_USERS, replace=False)
-        validation = validation.take(np.sort(some))
-    data = _Data(train, validation, n_items, scale, order, dim, seed)
+    data = _Data(train, _some(validation, seed), n_items, scale, order, dim, seed)
     few, settings = data.most_frequent(), TeacherSettings()
     overall, following = few.questions("overall"), few.questions("next")
     if overall.each:
@@ -172,6 +174,12 @@ class _Data:
         lengths = np.ceil(users.lengths * _SHORTER**draw)
         return users.keep_alone(position < np.repeat(lengths, users.lengths))
 
+    def _score(self, component: GradedRegression | Component) -> Callable[[Histories], NDArray[np.float32]]:
+        """Return the scores that a component gives to histories."""
+        if isinstance(component, GradedRegression):
+            return component.score
+        return lambda histories: component.score(known_of(histories, self.scale))
+
     def search_regression(self, start: GradedSettings, questions: Questions) -> GradedSettings:
         """Return the best constants of an item regression."""
         products = lru_cache(1)(partial(GradedProducts.of, self.train, self.n_items, self.scale))
@@ -196,8 +204,8 @@ class _Data:
 
         def gains(some: TeacherSettings) -> _Gains:
             als = replace(some.als(self.scale, self.dim, self.seed), iterations=_FEW_ITERATIONS)
-            fitted = Factors.fit(self.train, self.n_items, als)
-            return questions.gains(questions.scored(fitted.score))
+            fitted = fit_factors(self.train, self.n_items, als)
+            return questions.gains(questions.scored(self._score(fitted)))
 
         return _climb(settings, [("regularization", None), ("confidence", None)], gains)
 
@@ -208,18 +216,68 @@ class _Data:
         for name, questions in (("whole", overall), ("lagged", following)):
             if questions.each:
                 start: GradedSettings = getattr(settings, name)
-                fitted = GradedRegression.fit(self.train, self.n_items, start, self.scale)
-                found: dict[str, Any] = {name: replace(start, discount=_best_discount(fitted, questions)[0])}
+                regression = GradedRegression.fit(self.train, self.n_items, start, self.scale)
+                found: dict[str, Any] = {
+                    name: replace(start, discount=_best_discount(regression, questions)[0])
+                }
                 settings = replace(settings, **found)
-        components = fit_components(
-            self.train, self.n_items, settings, self.scale, dim=self.dim, seed=self.seed
-        )
+        fitted = fit_components(self.train, self.n_items, settings, self.scale, dim=self.dim, seed=self.seed)
+        components = {name: self._score(one) for name, one in fitted.items()}
         weights: dict[Horizon, Mapping[str, float]] = {"overall": {"whole": 1.0}}
         if overall.each:
             some = {name: each for name, each in components.items() if name != "lagged"}
-            weights["overall"] = _ascend(some, "whole", overall)
-        weights["next"] = _ascend(components, "lagged", following) if following.each else weights["overall"]
+            weights["overall"] = ascend(some, "whole", overall)
+        weights["next"] = ascend(components, "lagged", following) if following.each else weights["overall"]
         return replace(settings, weights=weights)
+
+
+def weigh_transformer(
+    model: ClosedForm,
+    states: Callable[[Histories], NDArray[np.float32]],
+    validation: Histories,
+    *,
+    reading: InputConfig,
+    order: Order,
+    seed: int = 42,
+) -> float:
+    """Return the weight of the transformer in *next* that is best on validation users; 0 where it does not help.
+
+    Args:
+        model: The closed form without it.
+        states: Returns the states (B, D) of the transformer for histories.
+        validation: Validation users; 800 at most are used.
+        reading: What is read of a history.
+        order: Where the order comes from.
+        seed: Of the draws.
+    """
+    users = _some(validation, seed)
+    questions = _Data(users, users, len(model.mean), reading.scale, order, 0, seed).questions(
+        "next", _MOMENTS
+    )
+    if not questions.each:
+        return 0.0
+
+    def scores(histories: Histories) -> NDArray[np.float32]:
+        return model.scores("next", *model.known(reading.arrays(histories)))
+
+    without = questions.scored(scores)
+    of_states = questions.scored(lambda histories: standardized(states(histories) @ model.vectors.T))
+    candidates = [
+        (
+            weight,
+            questions.gains([a + np.float32(weight) * b for a, b in zip(without, of_states, strict=True)]),
+        )
+        for weight in _TRANSFORMER
+    ]
+    return (_improve(questions.gains(without), candidates) or (0.0, []))[0]
+
+
+def _some(validation: Histories, seed: int) -> Histories:
+    """Return at most 800 of the validation users."""
+    if len(validation) <= _MAX_USERS:
+        return validation
+    some = np.random.default_rng(seed).choice(len(validation), _MAX_USERS, replace=False)
+    return validation.take(np.sort(some))
 
 
 _Move: TypeAlias = tuple[str, tuple[float, ...] | None]
@@ -262,7 +320,7 @@ def _climb(start: _S, moves: Sequence[_Move], gains: Callable[[_S], _Gains]) -> 
             improved([_changed(best, name, value) for value in values])
             continue
         for factor in _FACTORS:
-            while (value := getattr(best, name) * factor) <= _HIGHEST:
+            while _LOWEST.get(name, 0.0) <= (value := getattr(best, name) * factor) <= _HIGHEST:
                 if not improved([_changed(best, name, value)]):
                     break
     return best
@@ -286,11 +344,12 @@ def _best_discount(fitted: GradedRegression, questions: Questions) -> tuple[floa
     return _improve(of_none, candidates) or (0.0, of_none)
 
 
-def _ascend(components: Mapping[str, Scores], base: str, questions: Questions) -> dict[str, float]:
+def ascend(
+    components: Mapping[str, Callable[[Histories], NDArray[np.float32]]], base: str, questions: Questions
+) -> dict[str, float]:
     """Return the weights of the best sum, from the base alone, one component after the other, twice."""
     scores = {
-        name: [standardized(one) for one in questions.scored(component.score)]
-        for name, component in components.items()
+        name: [standardized(one) for one in questions.scored(score)] for name, score in components.items()
     }
 
     def gains(weights: Mapping[str, float]) -> _Gains:

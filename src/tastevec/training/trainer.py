@@ -20,7 +20,14 @@ from tastevec.evaluation.metrics import cosine_distance
 from tastevec.evaluation.scorers import EncodedScorer, measure
 from tastevec.evaluation.tasks import build_task, reason_to_skip
 from tastevec.model.losses import cosine_loss, next_softmax_loss
-from tastevec.training.batches import Collator, LengthBuckets, UserDataset, shard_of, top_rated_batch
+from tastevec.training.batches import (
+    Collator,
+    HistorySubset,
+    LengthBuckets,
+    UserDataset,
+    shard_of,
+    top_rated_batch,
+)
 from tastevec.training.checkpoints import ChecksumCallback, disk_full_errors, last_checkpoint, start_run
 from tastevec.training.distributed import rank, world_size
 from tastevec.training.settings import NoteSettings, TasteSettings
@@ -37,8 +44,8 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import InputConfig
     from tastevec.model.encoder import EncoderOutput, TasteEncoder
     from tastevec.model.note import NoteEncoder
-    from tastevec.schema import Order, TaskId
-    from tastevec.training.batches import Batch, HistorySubset
+    from tastevec.schema import Horizon, Order, TaskId
+    from tastevec.training.batches import Batch
 
 VALIDATION_SCORE = "eval_validation_score"  # the checkpoint with the highest one is the result
 _LOGGING_STEPS = 50
@@ -56,6 +63,7 @@ class TrainingRun:
     """The data and the settings of a training run; it does not resume on data of another fingerprint.
 
     The training users may be in a memory map; the validation users select the epoch, on the tasks that their order allows.
+    ``stage`` is called with what begins.
     """
 
     train: Histories | HistorySubset
@@ -64,6 +72,20 @@ class TrainingRun:
     settings: TasteSettings | NoteSettings
     fingerprint: str
     order: Order = "timestamp"
+    stage: Callable[[str], None] = lambda _text: None
+
+    def train_in_memory(self) -> Histories:
+        """Return the training histories without times and normalized ratings, which are neither read nor in memory."""
+        if isinstance(self.train, HistorySubset):
+            return self.train.in_memory()
+        return self.train
+
+
+def best_metrics(log: list[dict[str, float]]) -> dict[str, float]:
+    """Return the validation metrics of the best epoch in a training log."""
+    epochs = [entry for entry in log if VALIDATION_SCORE in entry]
+    best = max(epochs, key=lambda entry: entry[VALIDATION_SCORE], default={})
+    return {name: value for name, value in best.items() if name.startswith("eval_")}
 
 
 def train_encoder(
@@ -107,7 +129,7 @@ def train_encoder(
         args=arguments,
         train_dataset=UserDataset(np.arange(len(run.train))),
         eval_dataset=UserDataset(np.arange(len(run.validation))),
-        callbacks=[ChecksumCallback(), *(callbacks or [])],
+        callbacks=[ChecksumCallback(), _EarlyStopping(settings.patience), *(callbacks or [])],
     )
     _synchronize(model, settings.seed)
     trainer.add_callback(_LogEpochs())
@@ -215,8 +237,8 @@ class _EncoderTrainer(Trainer):
     def compute_loss(self, model: nn.Module, inputs: Batch, *_: object, **__: object) -> Tensor:
         """Return the loss of the preset for one batch."""
         arguments: dict[str, Any] = {name: inputs[name] for name in self.encoder.inputs if name in inputs}
-        if isinstance(self.run.settings, TasteSettings):  # the ridge fold-in does not learn
-            arguments |= {"fold_in": False, "packing": self.run.settings.sequence_packing}
+        if isinstance(self.run.settings, TasteSettings):
+            arguments["packing"] = self.run.settings.sequence_packing
         # The Trainer's own bf16 would leave the model in bfloat16 for validation and export.
         autocast = torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bfloat16)
         with autocast, sdpa_kernel(_ATTENTION):
@@ -283,6 +305,18 @@ class _LogEpochs(TrainerCallback):
         control.should_log = True
 
 
+class _EarlyStopping(TrainerCallback):
+    """Ends the training after some epochs without a better score; it reads the log, which a resumed run has, too."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def on_evaluate(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:  # noqa: ARG002  the Trainer names them
+        scores = [entry[VALIDATION_SCORE] for entry in state.log_history if VALIDATION_SCORE in entry]
+        if self.patience and len(scores) - 1 - int(np.argmax(scores)) >= self.patience:
+            control.should_training_stop = True
+
+
 class StepProgressCallback(TrainerCallback):
     """Calls ``progress`` at each step with the steps done, the total, and the latest loss and validation score.
 
@@ -311,32 +345,37 @@ def validate(
     config: InputConfig,
     settings: TasteSettings | NoteSettings,
     order: Order = "timestamp",
+    *,
+    whole: bool = False,
 ) -> dict[str, float]:
     """Return the metrics on validation users, each named ``eval_*``, and the validation score that selects the epoch.
 
-    The score of preset ``taste`` is the mean NDCG@100 of the validation tasks over the full catalog. That of
-    ``bert-cosine`` is the note's own metric: minus the mean cosine distance to the top-rated item.
+    The score of preset ``taste`` is the mean NDCG@100 over the full catalog of the tasks that have an order, by the states of
+    the transformer; ``whole``: of all validation tasks, by the embeddings of the model. That of ``bert-cosine`` is the note's
+    own metric: minus the mean cosine distance to the top-rated item.
     """
     if isinstance(settings, NoteSettings):
         distance = _cosine_distance(model, users, config)
         return {"eval_cosine_distance": distance, VALIDATION_SCORE: -distance}
-    scorer = EncodedScorer(
-        "model", "model", model.item_vectors, lambda known, horizon: _encode(model, known, config, horizon)
-    )
+
+    def encode(known: Histories, horizon: Horizon) -> NDArray[np.float32]:
+        return encoded(model.encode if whole else model.states, known, config, horizon)
+
+    scorer = EncodedScorer("model", "model", model.item_vectors, encode)
     gains = dict[str, float]()
     for name in (name for name in _TASKS if reason_to_skip(name, config.scale, order) is None):
         task = build_task(name, users, scale=config.scale, seed=settings.seed)
-        if len(task):
+        if len(task) and (whole or task.horizon == "next"):
             metrics = measure(scorer, task, len(scorer.item_vectors), (_DEPTH,))
             gains[f"eval_{task.name}_ndcg@{_DEPTH}"] = float(metrics[f"ndcg@{_DEPTH}"].mean())
     return gains | {VALIDATION_SCORE: float(np.mean(list(gains.values()))) if gains else 0.0}
 
 
-def _encode(
-    model: TasteEncoder | NoteEncoder, users: Histories, config: InputConfig, horizon: str
+def encoded(
+    encode: Callable[..., NDArray[np.float32]], users: Histories, config: InputConfig, horizon: Horizon
 ) -> NDArray[np.float32]:
-    """Return the user embeddings (B, D), computed in chunks: inputs take far more memory than scores."""
-    return np.concatenate([model.encode(horizon, **config.arrays(chunk)) for chunk in users.chunks(_CHUNK)])
+    """Return the embeddings (B, D) or states of users, in chunks: inputs take far more memory than scores."""
+    return np.concatenate([encode(horizon, **config.arrays(chunk)) for chunk in users.chunks(_CHUNK)])
 
 
 def _cosine_distance(model: TasteEncoder | NoteEncoder, users: Histories, config: InputConfig) -> float:

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
+from tastevec.data.inputs import InputConfig
 from tastevec.data.topk import rank_items
 from tastevec.data.value_scale import ValueScale
 from tastevec.training.closed_form import fit_closed_form
-from tastevec.training.teacher_search import choose_teacher
+from tastevec.training.teacher import TeacherSettings
+from tastevec.training.teacher_search import choose_teacher, weigh_transformer
 from users import users
 
 N = 40
 STARS = ValueScale.explicit(1, 5)
+READING = InputConfig(STARS, 200, max_history_overall=2000)
 
 
 def _crowd(count, seed):
@@ -26,6 +29,10 @@ def _crowd(count, seed):
 TRAIN, VALIDATION, TEST = _crowd(150, 0), _crowd(60, 1), _crowd(40, 2)
 
 
+def _encode(model, histories, horizon):
+    return model.encode(horizon, READING.arrays(histories))
+
+
 @pytest.fixture(scope="module", name="chosen")
 def _chosen():
     steps = []
@@ -37,7 +44,7 @@ def _chosen():
 
 @pytest.fixture(scope="module", name="model")
 def _model(chosen):
-    return fit_closed_form(TRAIN, N, chosen[0], scale=STARS, order="timestamp", dim=8)
+    return fit_closed_form(TRAIN, N, chosen[0], reading=READING, order="timestamp", dim=8, steps=1000)
 
 
 def test_choice_names_its_steps_and_can_be_saved(chosen):
@@ -55,28 +62,49 @@ def test_choice_is_reproducible(chosen):
 def test_data_without_order_have_no_lagged_regression():
     settings = choose_teacher(TRAIN, VALIDATION, N, scale=STARS, order="none", dim=8)
     assert settings.weights["next"] == settings.weights["overall"]
-    model = fit_closed_form(TRAIN, N, settings, scale=STARS, order="none", dim=8)
-    assert "lagged" not in model.teacher.components
-    np.testing.assert_array_equal(model.encode(TEST, "next"), model.encode(TEST, "overall"))
+    model = fit_closed_form(TRAIN, N, settings, reading=READING, order="none", dim=8, steps=20)
+    assert "lagged" not in model.components
 
 
 def test_vectors_rank_what_the_teacher_ranks(model):
     for horizon in ("overall", "next"):
-        found = model.encode(TEST, horizon) @ model.vectors.T
-        ours, theirs = (rank_items(some, TEST, 5) for some in (found, model.teacher.score(TEST, horizon)))
+        found = _encode(model, TEST, horizon) @ model.vectors.T
+        scores = model.scores(horizon, *model.known(READING.arrays(TEST)))
+        ours, theirs = (rank_items(some, TEST, 5) for some in (found, scores))
         shared = np.mean([len({*a} & {*b}) for a, b in zip(ours.tolist(), theirs.tolist(), strict=True)])
         assert shared > 3.5
 
 
 def test_next_follows_the_order(model):
     both = users([(0, 5), (2, 5), (4, 5)], [(4, 5), (2, 5), (0, 5)])
-    forwards, backwards = model.encode(both, "next") @ model.vectors.T
+    forwards, backwards = _encode(model, both, "next") @ model.vectors.T
     assert forwards[[6, 8]].mean() > backwards[[6, 8]].mean()
-    np.testing.assert_allclose(*(model.encode(both, "overall")), atol=1e-3)
+    np.testing.assert_allclose(*_encode(model, both, "overall"), atol=1e-5)
 
 
-def test_vector_does_not_depend_on_other_users(model):
-    for horizon in ("overall", "next"):
-        alone = np.concatenate([model.encode(one, horizon) for one in TEST.chunks(1)])
-        np.testing.assert_allclose(model.encode(TEST, horizon), alone, atol=1e-2)
-    assert model.encode(users(), "overall").shape == (0, 8)
+def test_given_item_vectors_stay():
+    vectors = np.random.default_rng(0).normal(size=(N, 8)).astype(np.float32)
+    model = fit_closed_form(
+        TRAIN, N, TeacherSettings(), reading=READING, order="timestamp", dim=8, vectors=vectors
+    )
+    np.testing.assert_array_equal(model.vectors, vectors)
+    assert np.isfinite(_encode(model, TEST, "next")).all()
+
+
+def test_weight_of_transformer_is_zero_unless_it_helps(model):
+    rng = np.random.default_rng(0)
+
+    def useless(histories):
+        return rng.normal(size=(len(histories), 8)).astype(np.float32)
+
+    def helpful(histories):
+        """Return states that point to the items two and four after the last one."""
+        last = histories.items[histories.offsets[1:] - 1]
+        after = [[(item + step) % N for step in (2, 4)] for item in last.tolist()]
+        return np.stack([model.vectors[each].sum(axis=0) for each in after]).astype(np.float32)
+
+    def weight(states):
+        return weigh_transformer(model, states, VALIDATION, reading=READING, order="timestamp")
+
+    assert weight(useless) == 0
+    assert weight(helpful) > 0
