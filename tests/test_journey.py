@@ -88,6 +88,7 @@ def test_train_prints_a_line_per_epoch_and_the_next_command():
     assert "Next: tastevec evaluate printed --data prepared --out results" in result.stdout
     assert "epoch 1/2: loss " in result.stderr
     assert "epoch 2/2: loss " in result.stderr
+    assert re.search(r"\noverall: .*item regression.*\nnext: .*lagged item regression", result.stdout)
 
 
 @pytest.mark.parametrize(

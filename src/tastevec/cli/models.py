@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import typer
 
@@ -97,11 +97,29 @@ def train(
             f"{name.removeprefix('eval_')} {value:.3f}" for name, value in facts["validation"].items()
         )
         text = (
-            f"Wrote {out}/ ({seconds:,.0f} s). On validation users: {measured}.\n"
+            f"Wrote {out}/ ({seconds:,.0f} s). On validation users: {measured}.\n{_sums(facts)}"
             f"Next: tastevec evaluate {out} --data {prepared} --out results"
         )
-        shown = {name: facts[name] for name in ("space", "data", "settings", "validation")}
+        shown = {name: facts[name] for name in _SHOWN}
         output.set({"out": out, "seconds": seconds, **shown}, text)
+
+
+_SHOWN: Final = ("space", "data", "settings", "closed_form", "validation")
+_COMPONENTS: Final = {"whole": "item regression", "lagged": "lagged item regression", "factors": "iALS"}
+
+
+def _sums(facts: dict[str, Any]) -> str:
+    """Return a line for each horizon on the weights of the components, and why the transformer may have none."""
+    weights = facts["closed_form"].get("weights", {})
+    lines = []
+    for horizon in weights:
+        parts = [f"{weight:g} {_COMPONENTS.get(name, name)}" for name, weight in weights[horizon].items()]
+        lines.append(f"{horizon}: {' + '.join(parts)}")
+    if lines and facts["data"]["order"] == "none":
+        lines[-1] = "next: the same as overall, because the data have no order in time"
+    elif lines and "transformer" not in weights["next"]:
+        lines[-1] += " (no transformer: it does not help the validation users, or had no epoch)"
+    return "".join(f"{line}\n" for line in lines)
 
 
 @takes_flags(INTAKE_FLAGS, ITEM_FLAGS)
@@ -155,10 +173,10 @@ def fit(
             if prepared
             else f"Next: tastevec recommend {out} HISTORIES --out recs.parquet"
         )
-        shown = {name: facts[name] for name in ("space", "data", "settings", "validation")}
+        shown = {name: facts[name] for name in _SHOWN}
         output.set(
             {"out": out, "seconds": output.seconds, **shown},
-            f"Wrote {out}/ ({output.seconds:,.0f} s).\n{after}",
+            f"Wrote {out}/ ({output.seconds:,.0f} s).\n{_sums(facts)}{after}",
         )
 
 
