@@ -81,7 +81,7 @@ def fitted(data: str, dim: int, seed: int) -> dict[str, Any]:
             "sum": question.gains(np.concatenate([model.scores(horizon, *some) for some in known])),
         }
         for name in weights:
-            score, place = model.components[name].score, int(name != "lagged")
+            score, place = model.components[name].score, int(name not in {"lagged", "short"})
             values[name] = question.gains(np.concatenate([score(some[place]) for some in known]))
         rows.append(
             _row(task.name, values, seed) | {"weights": dict(weights), "ms_per_user": round(per_user, 2)}

@@ -6,9 +6,11 @@ import pytest
 from tastevec.data.inputs import InputConfig
 from tastevec.data.topk import rank_items
 from tastevec.data.value_scale import ValueScale
+from tastevec.evaluation.tasks import build_task
+from tastevec.model.closed_form import standardized
 from tastevec.training.closed_form import fit_closed_form
-from tastevec.training.teacher import TeacherSettings
-from tastevec.training.teacher_search import choose_teacher, weigh_transformer
+from tastevec.training.teacher import TeacherSettings, fit_factors, known_of
+from tastevec.training.teacher_search import Question, _Pool, choose_teacher, weigh_transformer
 from users import users
 
 N = 40
@@ -64,6 +66,18 @@ def test_data_without_order_have_no_lagged_regression():
     assert settings.weights["next"] == settings.weights["overall"]
     model = fit_closed_form(TRAIN, N, settings, reading=READING, order="none", dim=8, steps=20)
     assert "lagged" not in model.components
+
+
+def test_pool_of_a_small_catalog_has_the_gains_of_all_scores():
+    question = Question(build_task("random-20pct", VALIDATION, scale=STARS, seed=3), 10, N)
+    components = {
+        str(dim): fit_factors(TRAIN, N, TeacherSettings().als(STARS, dim, seed=1)) for dim in (3, 6)
+    }
+    known = known_of(question.task.inputs, STARS)
+    pool = _Pool.of(components, question, STARS)
+    for weights in ({"3": 1.0, "6": 0.0}, {"3": 0.5, "6": 2.0}):
+        scores = sum(weight * standardized(components[name].score(known)) for name, weight in weights.items())
+        np.testing.assert_allclose(pool.gains(weights), question.gains(scores), atol=1e-6)
 
 
 def test_vectors_rank_what_the_teacher_ranks(model):

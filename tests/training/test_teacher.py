@@ -15,6 +15,7 @@ from tastevec.training.teacher import (
     fit_factors,
     fit_popularity,
     known_of,
+    shorter,
 )
 from users import TAGGED, users, world
 
@@ -51,6 +52,11 @@ def test_strongest_weights_of_few_items_are_all_weights(lags):
     assert worlds.ITEMS < STRONGEST
     found = fitted.sparse().score(known_of(world(), STARS))
     np.testing.assert_allclose(found, fitted.score(world()), atol=1e-5)
+
+
+def test_shorter_regression_fades_faster():
+    short = shorter(GradedSettings(ridge=7.0, lags=Lags(decay=0.4)))
+    assert (short.ridge, short.lags) == (7.0, Lags(decay=1.0, lead=0.3))
 
 
 def test_popularity_fades_with_the_history():

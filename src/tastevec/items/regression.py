@@ -174,17 +174,16 @@ class ItemRegression:
         """
         from scipy.linalg import cho_solve  # noqa: PLC0415  an extra
 
-        targets = self.targets * factors[self.items]
         kept = min(count, len(self.items))
         strongest = np.zeros((len(self.items), kept), np.int64)
         weights = np.zeros((len(self.items), kept), np.float32)
-        with one_blas_thread():
+        if len(self.items):
+            with one_blas_thread():
+                targets = self.targets * factors[self.items]
+                every = cho_solve((self.factor, True), targets, overwrite_b=True, check_finite=False)
             for start in range(0, len(self.items), _BLOCK_ITEMS):
-                some = slice(start, min(start + _BLOCK_ITEMS, len(self.items)))
-                inputs = np.eye(len(self.items), dtype=np.float32)[:, some]  # (P, b)
-                rows = (
-                    cho_solve((self.factor, True), inputs, overwrite_b=True, check_finite=False).T @ targets
-                )
+                some = slice(start, start + _BLOCK_ITEMS)
+                rows = every[some]
                 strongest[some] = np.argpartition(-np.abs(rows), kept - 1, axis=1)[:, :kept]
                 weights[some] = np.take_along_axis(rows, strongest[some], 1)
         return self.items[strongest].astype(np.int32), weights

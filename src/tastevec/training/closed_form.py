@@ -14,7 +14,7 @@ from tastevec.evaluation.tasks import build_task
 from tastevec.model.closed_form import LENGTHS, ClosedForm
 from tastevec.model.list_solver import RIDGE, TopLists
 from tastevec.training.item_vectors import STEPS, fit_item_vectors
-from tastevec.training.teacher import GradedRegression, fit_components
+from tastevec.training.teacher import component_fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -61,14 +61,9 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
         vectors: (N, D) given item vectors, which then stay as they are.
         progress: Called with the number of finished steps of the item vectors and their total.
     """
-    fitted = fit_components(train, n_items, settings, reading.scale, dim=dim, seed=seed)
-    start: Any = fitted["factors"]
+    fits = component_fits(train, n_items, settings, reading.scale, dim=dim, seed=seed)
     used = {name for weights in settings.weights.values() for name in weights}
-    components = {
-        name: one.sparse() if isinstance(one, GradedRegression) else one
-        for name, one in fitted.items()
-        if name in used
-    }
+    components = {name: fit() for name, fit in fits.items() if name in used}
     given = np.zeros((n_items, dim), np.float32) if vectors is None else vectors
     weights: dict[str, Mapping[str, float]] = {str(name): each for name, each in settings.weights.items()}
     ridge = np.array([RIDGE], np.float32)
@@ -87,6 +82,7 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
         for horizon, histories in inputs.items()
         for known, scores in _scored(model, histories, horizon, reading)
     ]
+    start: Any = components.get("factors") or fits["factors"]()
     table = fit_item_vectors(
         start.factors, TopLists.concatenate(lists), seed=seed, steps=steps, progress=progress
     )

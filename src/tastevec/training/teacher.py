@@ -16,7 +16,7 @@ from tastevec.model.closed_form import Factors, FadingPopularity, Known, SparseR
 from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -185,6 +185,16 @@ def fit_popularity(train: Histories, n_items: int, scale: ValueScale) -> FadingP
     return FadingPopularity(standardized(logs[None])[0])
 
 
+def shorter(lagged: GradedSettings) -> GradedSettings:
+    """Return the settings of a lagged regression that reads the very latest items, for what comes right after them."""
+    lags = lagged.lags or Lags()
+    return replace(lagged, lags=replace(lags, decay=lags.decay + _STEEPER, lead=_AT_ONCE))
+
+
+_STEEPER: Final = 0.6
+_AT_ONCE: Final = 0.3
+
+
 @dataclass(frozen=True)
 class TeacherSettings:
     """What is chosen on validation users; all of it is saved with the model.
@@ -192,6 +202,7 @@ class TeacherSettings:
     Attributes:
         whole: The regression of whole histories, without order.
         lagged: The regression of the latest items.
+        short: A second one, of the very latest.
         confidence: Of iALS in a positive.
         regularization: Of iALS.
         weights: By horizon, the weight of each component; those of weight 0 are absent.
@@ -199,6 +210,7 @@ class TeacherSettings:
 
     whole: GradedSettings = field(default_factory=GradedSettings)
     lagged: GradedSettings = field(default_factory=lambda: GradedSettings(least=1.0, others=0.3, lags=Lags()))
+    short: GradedSettings = field(default_factory=lambda: shorter(GradedSettings(lags=Lags())))
     confidence: float = 5.0
     regularization: float = 20.0
     weights: Mapping[Horizon, Mapping[str, float]] = field(
@@ -228,7 +240,7 @@ class TeacherSettings:
         return asdict(self)
 
 
-def fit_components(
+def component_fits(
     train: Histories,
     n_items: int,
     settings: TeacherSettings,
@@ -236,12 +248,21 @@ def fit_components(
     *,
     dim: int,
     seed: int,
-) -> dict[str, GradedRegression | Component]:
-    """Return all components, fitted to the training users; ``lagged`` alone reads the repeats of an item."""
+) -> dict[str, Callable[[], Component]]:
+    """Return what fits each component to the training users; the lagged regressions alone read the repeats of an item."""
     once = train.once()
+
+    def regression(histories: Histories, some: GradedSettings) -> Callable[[], Component]:
+        return lambda: GradedRegression.fit(histories, n_items, some, scale).sparse()
+
+    def factors(width: int) -> Callable[[], Component]:
+        return lambda: fit_factors(once, n_items, settings.als(scale, width, seed))
+
     return {
-        "whole": GradedRegression.fit(once, n_items, settings.whole, scale),
-        "lagged": GradedRegression.fit(train, n_items, settings.lagged, scale),
-        "factors": fit_factors(once, n_items, settings.als(scale, dim, seed)),
-        "popularity": fit_popularity(once, n_items, scale),
+        "whole": regression(once, settings.whole),
+        "lagged": regression(train, settings.lagged),
+        "short": regression(train, settings.short),
+        "factors": factors(dim),
+        "wide": factors(2 * dim),
+        "popularity": lambda: fit_popularity(once, n_items, scale),
     }

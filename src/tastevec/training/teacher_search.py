@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 
 import numpy as np
 
 from tastevec.data.topk import rank_items
 from tastevec.evaluation.metrics import hits_at, ndcg, ranks_of
 from tastevec.evaluation.tasks import build_task, reason_to_skip
-from tastevec.model.closed_form import standardized
+from tastevec.model.closed_form import SparseRegression, standardized
 from tastevec.training.teacher import (
     GradedProducts,
     GradedRegression,
     GradedSettings,
     TeacherSettings,
-    fit_components,
+    component_fits,
     fit_factors,
     known_of,
+    shorter,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ _LOWEST: Final = {"confidence": 1.0}  # that in an item without interaction
 _NOTHING: Final = 1e-9
 _FEW_ITERATIONS: Final = 5  # of iALS in the search
 _DISCOUNTS: Final = (-0.15, 0.15, 0.3, 0.5)
-_WEIGHTS: Final = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
+_WEIGHTS: Final = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5)
+_ROUNDS: Final = 3
+_POOLED: Final = 150  # first items of a component: what none has among them is not first in a sum
+_POOLED_USERS: Final = 256  # scored at once
 _TRANSFORMER: Final = (0.2, 0.35, 0.7, 1.4, 2.8, 5.0)
 _MOMENTS: Final = 5  # of each validation user and ordered task where the transformer is weighed: one is noisy
 _FACTORS: Final = (4.0, 0.25, 2.0, 0.5)  # of a constant that has no scale of its own
@@ -174,18 +178,13 @@ class _Data:
         lengths = np.ceil(users.lengths * _SHORTER**draw)
         return users.keep_alone(position < np.repeat(lengths, users.lengths))
 
-    def _score(self, component: GradedRegression | Component) -> Callable[[Histories], NDArray[np.float32]]:
-        """Return the scores that a component gives to histories."""
-        if isinstance(component, GradedRegression):
-            return component.score
-        return lambda histories: component.score(known_of(histories, self.scale))
-
     def search_regression(self, start: GradedSettings, questions: Questions) -> GradedSettings:
         """Return the best constants of an item regression."""
         products = lru_cache(1)(partial(GradedProducts.of, self.train, self.n_items, self.scale))
 
         def gains(settings: GradedSettings) -> _Gains:
-            return _best_discount(products(settings.sides).solve(settings), questions)[1]
+            fitted = products(settings.sides).solve(settings)
+            return _best_discount(fitted.plain, fitted.popularity, questions)[1]
 
         moves: list[_Move] = [
             ("ridge", None),
@@ -205,7 +204,7 @@ class _Data:
         def gains(some: TeacherSettings) -> _Gains:
             als = replace(some.als(self.scale, self.dim, self.seed), iterations=_FEW_ITERATIONS)
             fitted = fit_factors(self.train, self.n_items, als)
-            return questions.gains(questions.scored(self._score(fitted)))
+            return questions.gains(questions.scored(lambda known: fitted.score(known_of(known, self.scale))))
 
         return _climb(settings, [("regularization", None), ("confidence", None)], gains)
 
@@ -213,22 +212,34 @@ class _Data:
         self, settings: TeacherSettings, overall: Questions, following: Questions
     ) -> TeacherSettings:
         """Return the settings with the best discounts of popularity, and weights of the components."""
-        for name, questions in (("whole", overall), ("lagged", following)):
+        settings = replace(settings, short=shorter(settings.lagged))
+        components: dict[str, Component] = {}
+        for name, questions in (("whole", overall), ("lagged", following), ("short", following)):
             if questions.each:
                 start: GradedSettings = getattr(settings, name)
-                regression = GradedRegression.fit(self.train, self.n_items, start, self.scale)
-                found: dict[str, Any] = {
-                    name: replace(start, discount=_best_discount(regression, questions)[0])
-                }
+                discount, components[name] = self._discounted(start, questions)
+                found: dict[str, Any] = {name: replace(start, discount=discount)}
                 settings = replace(settings, **found)
-        fitted = fit_components(self.train, self.n_items, settings, self.scale, dim=self.dim, seed=self.seed)
-        components = {name: self._score(one) for name, one in fitted.items()}
+        fits = component_fits(self.train, self.n_items, settings, self.scale, dim=self.dim, seed=self.seed)
+        components |= {name: fits[name]() for name in ("factors", "wide", "popularity")}
         weights: dict[Horizon, Mapping[str, float]] = {"overall": {"whole": 1.0}}
         if overall.each:
-            some = {name: each for name, each in components.items() if name != "lagged"}
-            weights["overall"] = ascend(some, "whole", overall)
-        weights["next"] = ascend(components, "lagged", following) if following.each else weights["overall"]
+            some = {name: each for name, each in components.items() if name not in {"lagged", "short"}}
+            weights["overall"] = _ascend(some, "whole", overall, self.scale)
+        weights["next"] = weights["overall"]
+        if following.each:
+            weights["next"] = _ascend(components, "lagged", following, self.scale)
         return replace(settings, weights=weights)
+
+    def _discounted(self, start: GradedSettings, questions: Questions) -> tuple[float, SparseRegression]:
+        """Return the best discount of popularity, and the regression with it."""
+        fitted = GradedRegression.fit(self.train, self.n_items, start, self.scale)
+        plain = fitted.sparse()
+        discount, _ = _best_discount(
+            lambda known: plain.score(known_of(known, self.scale)), fitted.popularity, questions
+        )
+        discounts = fitted.popularity**-discount
+        return discount, replace(plain, weights=plain.weights * discounts[plain.targets])
 
 
 def weigh_transformer(
@@ -293,13 +304,18 @@ def _gain(new: _Gains, old: _Gains) -> tuple[float, float]:
     return sum(float(one.mean()) for one in relative), error
 
 
-def _improve(old: _Gains, candidates: Sequence[tuple[_T, _Gains]]) -> tuple[_T, _Gains] | None:
-    """Return the best candidate; None unless its gain exceeds half a standard error: else it is noise."""
+def _improve(
+    old: _Gains, candidates: Sequence[tuple[_T, _Gains]], caution: float = _CAUTION
+) -> tuple[_T, _Gains] | None:
+    """Return the best candidate; None unless its gain exceeds so many standard errors: else it is noise.
+
+    Weights need no caution: a sum changes little with each.
+    """
     if not candidates:
         return None
     best = max(candidates, key=lambda candidate: _gain(candidate[1], old)[0])
     gain, error = _gain(best[1], old)
-    return best if gain > _CAUTION * error + _NOTHING else None
+    return best if gain > caution * error + _NOTHING else None
 
 
 def _climb(start: _S, moves: Sequence[_Move], gains: Callable[[_S], _Gains]) -> _S:
@@ -333,37 +349,91 @@ def _changed(settings: _S, name: str, value: float) -> _S:
     return replace(settings, **change)
 
 
-def _best_discount(fitted: GradedRegression, questions: Questions) -> tuple[float, _Gains]:
-    """Return the best discount of popularity, and its gains."""
-    plain = questions.scored(fitted.plain)
-    of_none = questions.gains(plain)
+def _best_discount(
+    plain: Callable[[Histories], NDArray[np.float32]], popularity: NDArray[np.float32], questions: Questions
+) -> tuple[float, _Gains]:
+    """Return the best discount of popularity of scores that have none, and its gains."""
+    scores = questions.scored(plain)
+    of_none = questions.gains(scores)
     candidates = [
-        (discount, questions.gains([one * fitted.popularity**-discount for one in plain]))
+        (discount, questions.gains([one * popularity**-discount for one in scores]))
         for discount in _DISCOUNTS
     ]
     return _improve(of_none, candidates) or (0.0, of_none)
 
 
-def ascend(
-    components: Mapping[str, Callable[[Histories], NDArray[np.float32]]], base: str, questions: Questions
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """The items that a component ranks among its first for B users, at most P for each.
+
+    Attributes:
+        scores: Of each component, (B, P); minus infinity where a user has fewer items.
+        held_out: (B, P) whether an item is held out.
+        question: What is asked.
+    """
+
+    scores: Mapping[str, NDArray[np.float32]]
+    held_out: NDArray[np.bool_]
+    question: Question
+
+    @classmethod
+    def of(cls, components: Mapping[str, Component], question: Question, scale: ValueScale) -> Self:
+        """Score the users of a question."""
+        task = question.task
+        width = min(_POOLED, question.n_items) * len(components)
+        scores = {name: np.full((len(task), width), -np.inf, np.float32) for name in components}
+        items = np.full((len(task), width), -1, np.int64)
+        start = 0
+        for some in task.chunks(_POOLED_USERS):
+            each = {name: _standardized(one, some.inputs, scale) for name, one in components.items()}
+            best = np.concatenate(
+                [rank_items(one, some.seen or some.inputs, _POOLED) for one in each.values()], axis=1
+            )
+            best.sort(axis=1)
+            best[:, 1:][best[:, 1:] == best[:, :-1]] = -1
+            rows = slice(start, start := start + len(best))
+            items[rows, : best.shape[1]] = best
+            for name, one in each.items():
+                found = np.take_along_axis(one, np.maximum(best, 0), 1)
+                scores[name][rows, : best.shape[1]] = np.where(best >= 0, found, -np.inf)
+        users = np.arange(len(task))
+        wanted = np.repeat(users, task.held_out_items) * question.n_items + task.targets
+        held_out = np.isin(users[:, None] * question.n_items + items, wanted) & (items >= 0)
+        return cls(scores, held_out, question)
+
+    def gains(self, weights: Mapping[str, float]) -> NDArray[np.float64]:
+        """Return the NDCG of each user, (B,), of the weighted sum."""
+        total = np.zeros(self.held_out.shape, np.float32)
+        for name, weight in weights.items():
+            if weight:
+                total += np.float32(weight) * self.scores[name]
+        depth = min(self.question.depth, self.held_out.shape[1])
+        best = np.argpartition(-total, depth - 1, axis=1)[:, :depth]
+        order = np.argsort(-np.take_along_axis(total, best, 1), axis=1, kind="stable")
+        hits = np.take_along_axis(self.held_out, np.take_along_axis(best, order, 1), 1)
+        return np.asarray(ndcg(hits, self.question.task.held_out_items, self.question.depth))
+
+
+def _standardized(component: Component, histories: Histories, scale: ValueScale) -> NDArray[np.float32]:
+    """Return the standardized scores (B, N), read as `ClosedForm.scores` reads them."""
+    lagged = isinstance(component, SparseRegression) and len(component.fading)
+    return standardized(component.score(known_of(histories if lagged else histories.once(), scale)))
+
+
+def _ascend(
+    components: Mapping[str, Component], base: str, questions: Questions, scale: ValueScale
 ) -> dict[str, float]:
-    """Return the weights of the best sum, from the base alone, one component after the other, twice."""
-    scores = {
-        name: [standardized(one) for one in questions.scored(score)] for name, score in components.items()
-    }
+    """Return the weights of the best sum, from the base alone, one component after the other."""
+    pools = [_Pool.of(components, question, scale) for question in questions.each]
 
     def gains(weights: Mapping[str, float]) -> _Gains:
-        sums = [np.zeros_like(one) for one in scores[base]]
-        for name, weight in weights.items():
-            for at, one in enumerate(scores[name]):
-                sums[at] += np.float32(weight) * one
-        return questions.gains(sums)
+        return [pool.gains(weights) for pool in pools]
 
-    weights = {name: float(name == base) for name in scores}
+    weights = {name: float(name == base) for name in components}
     best = gains(weights)
-    for _ in range(2):
-        for name in scores:
+    for _ in range(_ROUNDS):
+        for name in components:
             others = [weights | {name: value} for value in _WEIGHTS] if name != base else []
-            if found := _improve(best, [(other, gains(other)) for other in others]):
+            if found := _improve(best, [(other, gains(other)) for other in others], caution=0.0):
                 weights, best = found
     return {name: weight for name, weight in weights.items() if weight}
