@@ -36,6 +36,7 @@ BENCHMARKS = {
     "inspections": "data-sets",
     "value_scale": "value-scale",
     "closed_form": "closed-form",
+    "direction": "direction",
     "faults": "faults",
     "service_faults": "service-faults",
 }

@@ -754,6 +754,25 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             ],
         ),
     ),
+    "direction": (
+        "direction",
+        "Test users, task Top-rated: mean cosine distance of a user to the items that they rate highest, lower is better, ± half of the 95 % CI (bootstrap over users).",
+        Table(
+            {
+                "data": "{data}",
+                "item vectors": "{vectors}",
+                "users": "{users:,}",
+                "system": "{system}",
+                "cosine distance": "{cosine_distance:±.3f}",
+                "without the mean direction": "{cosine_distance_centred:±.3f}",
+                "fit, s": "{fit}",
+            },
+            lambda results: [
+                row | {"fit": row["seconds"] if row["system"] == "direction" else "-"}
+                for row in results["rows"]
+            ],
+        ),
+    ),
     "alignment": (
         "alignment",
         "{data}, two trainings on training users drawn with two seeds; {alignment[films]:,} items rated in both, {people[unseen by both]:,} users in neither training, horizon overall.",
