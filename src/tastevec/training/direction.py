@@ -186,7 +186,7 @@ def _directions(task: Task, item_vectors: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def _columns(given: list[Interactions], model: DirectionEncoder) -> csr_matrix:
-    """Return the items (B, N) and their grades (B, N) beside each other, over the square root of the length of a history."""
+    """Return the items (B, N) and their grades (B, N), side by side, over the square root of the length of a history."""
     from scipy import sparse  # noqa: PLC0415  an extra
 
     lengths = np.concatenate([one.lengths for one in given])
