@@ -1,5 +1,7 @@
 """Closed-form embeddings: constants chosen on validation users, and vectors that rank what the teacher ranks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from tastevec.data.topk import rank_items
 from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation.tasks import build_task
 from tastevec.model.closed_form import standardized
-from tastevec.training.closed_form import fit_closed_form
+from tastevec.training.closed_form import _parts, fit_closed_form
 from tastevec.training.teacher import TeacherSettings, fit_factors, known_of
 from tastevec.training.teacher_search import Question, _Pool, choose_teacher, weigh_transformer
 from users import users
@@ -96,6 +98,16 @@ def test_next_follows_the_order(model):
     np.testing.assert_allclose(*_encode(model, both, "overall"), atol=1e-5)
 
 
+def test_parts_of_histories_have_any_length_and_their_own_items():
+    parts = _parts(TRAIN, np.random.default_rng(0))
+    possible = [frozenset(one.items.tolist()) for one in TRAIN.chunks(1)]
+    found = [frozenset(one.items.tolist()) for one in parts.take(np.arange(200)).chunks(1)]
+    assert all(any(part <= whole for whole in possible) for part in found)
+    shares = parts.lengths.mean() / TRAIN.lengths.mean()
+    assert 0.5 < shares < 0.6
+    assert parts.lengths.min() <= 1 < TRAIN.lengths.min() <= parts.lengths.max()
+
+
 def test_given_item_vectors_stay():
     vectors = np.random.default_rng(0).normal(size=(N, 8)).astype(np.float32)
     model = fit_closed_form(
@@ -117,8 +129,10 @@ def test_weight_of_transformer_is_zero_unless_it_helps(model):
         after = [[(item + step) % N for step in (2, 4)] for item in last.tolist()]
         return np.stack([model.vectors[each].sum(axis=0) for each in after]).astype(np.float32)
 
+    unordered = replace(model, weights={**model.weights, "next": model.weights["overall"]})
+
     def weight(states):
-        return weigh_transformer(model, states, VALIDATION, reading=READING, order="timestamp")
+        return weigh_transformer(unordered, states, VALIDATION, reading=READING, order="timestamp")
 
     assert weight(useless) == 0
     assert weight(helpful) > 0

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tastevec.training.teacher import TeacherSettings
 
 _LISTS: Final = 4_000  # of each horizon, which the item vectors are fitted to
+_PARTS: Final = 8_000  # random parts of histories: with fewer, a few hundred steps learn them by heart
+_LEAST_PART: Final = 0.1  # of a history
 _NEWEST: Final = 400  # interactions of such a history
 _USERS: Final = 256  # scored at once
 
@@ -46,8 +48,9 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
 ) -> ClosedForm:
     """Fit the components and the item vectors to the training users.
 
-    The lists are those of training users as held-out users have them: a random 20 % of their positives hidden, for
-    *overall*, and up to a random moment, for *next*.
+    The lists are those of training users as held-out users have them: for *overall* a random 20 % of their positives
+    hidden, and random parts of their histories, so that vectors of few users fit others too; for *next* up to a random
+    moment.
 
     Args:
         train: Training users.
@@ -71,15 +74,18 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
     rng = np.random.default_rng(seed)
     hidden = build_task("random-20pct", train, scale=reading.scale, seed=seed).inputs
     some = np.sort(rng.choice(len(hidden), min(_LISTS, len(hidden)), replace=False))
-    inputs: dict[Horizon, Histories] = {"overall": hidden.take(some)}
-    model = replace(model, mean=_mean_scores(model, inputs["overall"], reading))
+    model = replace(model, mean=_mean_scores(model, hidden.take(some), reading))
     if vectors is not None:
         return model
+    inputs: list[tuple[Horizon, Histories]] = [
+        ("overall", hidden.take(some)),
+        ("overall", _parts(train, rng)),
+    ]
     if order != "none":
-        inputs["next"] = _moments(train, rng)
+        inputs.append(("next", _moments(train, rng)))
     lists = [
         TopLists.of(scores, known.once().owners, np.asarray(known.once().items, np.int64), LENGTHS[horizon])
-        for horizon, histories in inputs.items()
+        for horizon, histories in inputs
         for known, scores in _scored(model, histories, horizon, reading)
     ]
     start: Any = components.get("factors") or fits["factors"]()
@@ -105,6 +111,14 @@ def _scored(
     """Yield some users at a time with their scores."""
     for some in histories.chunks(_USERS):
         yield some, model.scores(horizon, *model.known(reading.arrays(some)))
+
+
+def _parts(train: Histories, rng: np.random.Generator) -> Histories:
+    """Return a random part of the items of training users, the length of the part random too."""
+    users = np.sort(rng.choice(len(train), _PARTS))
+    drawn = train.take(users).once()
+    shares = rng.uniform(_LEAST_PART, 1.0, len(drawn))
+    return drawn.keep(rng.random(len(drawn.items)) < np.repeat(shares, drawn.lengths))
 
 
 def _moments(train: Histories, rng: np.random.Generator) -> Histories:
