@@ -105,7 +105,13 @@ def train(
 
 
 _SHOWN: Final = ("space", "data", "settings", "closed_form", "validation")
-_COMPONENTS: Final = {"whole": "item regression", "lagged": "lagged item regression", "factors": "iALS"}
+_COMPONENTS: Final = {
+    "whole": "item regression",
+    "lagged": "lagged item regression",
+    "short": "short lagged item regression",
+    "factors": "iALS",
+    "wide": "wide iALS",
+}
 
 
 def _sums(facts: dict[str, Any]) -> str:

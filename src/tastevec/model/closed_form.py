@@ -141,10 +141,15 @@ class Factors:
     pull: NDArray[np.float32]
     ridge: NDArray[np.float32]
 
+    @cached_property
+    def _exact(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The factors in double precision, so that no score depends on the other users, and what all systems share."""
+        factors = self.factors.astype(np.float64)
+        return factors, factors.T @ factors + self.ridge[0] * np.eye(factors.shape[1])
+
     def score(self, known: Known) -> NDArray[np.float32]:
         """Return the scores (B, N)."""
-        factors = self.factors.astype(np.float64)  # so that no score depends on the other users
-        base = factors.T @ factors + self.ridge[0] * np.eye(factors.shape[1])
+        factors, base = self._exact
         found = np.zeros((len(known.lengths), len(base)))
         ends = np.cumsum(known.lengths)
         for user, (end, length) in enumerate(zip(ends.tolist(), known.lengths.tolist(), strict=True)):
