@@ -10,6 +10,7 @@ from tastevec.data.topk import rank_items
 from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation.tasks import build_task
 from tastevec.model.closed_form import standardized
+from tastevec.model.geometry import Geometry
 from tastevec.training.closed_form import _parts, fit_closed_form
 from tastevec.training.teacher import TeacherSettings, fit_factors, known_of
 from tastevec.training.teacher_search import Question, _Pool, choose_teacher, weigh_transformer
@@ -106,6 +107,14 @@ def test_parts_of_histories_have_any_length_and_their_own_items():
     shares = parts.lengths.mean() / TRAIN.lengths.mean()
     assert 0.5 < shares < 0.6
     assert parts.lengths.min() <= 1 < TRAIN.lengths.min() <= parts.lengths.max()
+
+
+def test_geometry_takes_nothing_away(model):
+    found = np.concatenate([_encode(model, TEST, horizon) for horizon in ("overall", "next")])
+    geometry = Geometry.fit(model.vectors, found)
+    before = found @ model.vectors.T / np.linalg.norm(found, axis=1, keepdims=True)
+    after = geometry.of_users(found)[0] @ geometry.of_items(model.vectors).T
+    np.testing.assert_allclose(after, before / np.linalg.norm(model.vectors, axis=1).max(), atol=1e-5)
 
 
 def test_given_item_vectors_stay():

@@ -90,11 +90,19 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
     ]
     start: Any = components.get("factors") or fits["factors"]()
     table = fit_item_vectors(
-        start.factors, TopLists.concatenate(lists), seed=seed, steps=steps, progress=progress
+        _reduced(start.factors), TopLists.concatenate(lists), seed=seed, steps=steps, progress=progress
     )
+    # One coordinate stays free for the fold, so that the geometry takes nothing away; the ridge follows the length of 1,
+    # at which the transformer reads item vectors best, so that no user ranks otherwise.
     length = np.float32(max(np.linalg.norm(table, axis=1).mean(), 1e-9))
-    # Of mean length 1, as the transformer reads them best; the ridge follows, so that no user ranks otherwise.
-    return replace(model, table=table / length, ridge=ridge / length**2)
+    return replace(model, table=np.pad(table / length, ((0, 0), (0, 1))), ridge=ridge / length**2)
+
+
+def _reduced(factors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the factors (N, D) without the dimension in which they differ least, (N, D - 1)."""
+    exact = factors.astype(np.float64)
+    axes = np.linalg.eigh(exact.T @ exact)[1]  # by ascending share
+    return np.asarray(exact @ axes[:, 1:], np.float32)
 
 
 def _mean_scores(model: ClosedForm, inputs: Histories, reading: InputConfig) -> NDArray[np.float32]:
