@@ -31,26 +31,25 @@ _LONGEST = 2_000  # interactions of a history that are read
 
 def measured(run: Run) -> dict[str, Any]:
     """Return a row for each kind of item vectors and system; a small run takes generated users."""
+    sources = {"generated": ((run.work / "release",), ("content", "genome-svd"))}
     if run.full:
-        release = RELEASES["ml-1m-5k"]
+        release, *tags = RELEASES["ml-1m-5k"]
         sources = {
-            "content": ("ml-1m-5k", release),
-            "genome-svd": ("ml-1m-5k", (release[0], "--relevance", TOP_TAGS)),
+            "tags": ((release, *tags), ("content",)),
+            "top tags of the genome": ((release, "--relevance", TOP_TAGS), ("genome-svd",)),
         }
     else:
         run.call("generate", generated, out=run.work / "release", sizes=vars(SMALL))
-        sources = dict.fromkeys(("content", "genome-svd"), ("generated", (run.work / "release",)))
     rows: list[dict[str, Any]] = []
-    for vectors, (name, source) in sources.items():
-        data = run.work / vectors
-        run.tastevec(f"prepare {vectors}", "prepare", *source, "--out", data)
-        rows += run.call(f"fit {vectors}", fitted, name=name, data=data, vectors=vectors, seed=run.seed)[
-            "rows"
-        ]
+    for name, (source, kinds) in sources.items():
+        data = run.work / name.replace(" ", "-")
+        run.tastevec(f"prepare {name}", "prepare", *source, "--out", data)
+        for vectors in kinds:
+            rows += run.call(f"fit {vectors}", fitted, data=data, vectors=vectors, seed=run.seed)["rows"]
     return {"rows": rows}
 
 
-def fitted(name: str, data: str, vectors: str, seed: int) -> dict[str, Any]:
+def fitted(data: str, vectors: str, seed: int) -> dict[str, Any]:
     """Return the rows of one kind of item vectors; called in a process of its own."""
     prepared = Prepared.open(Path(data))
     dataset, scale = EvalDataset.of(prepared, "test"), prepared.scale
@@ -75,7 +74,7 @@ def fitted(name: str, data: str, vectors: str, seed: int) -> dict[str, Any]:
         scorer.fit(dataset.train, len(items))
         metrics = distance_metrics(scorer, scorer.vectors(task.inputs), task)
         row = {
-            "data": name,
+            "data": prepared.manifest["source"]["name"],
             "vectors": vectors,
             "system": getattr(scorer, "kind", scorer.name),
             "users": len(task),

@@ -70,7 +70,11 @@ HEADLINE = {
     "mean of positives (taste)": "mean of positives",
     "popularity": "popularity",
 }
-DISPLAYED = {"taste": "tastevec", "bert-cosine": "BERT-cosine (research note)"}
+DISPLAYED = {
+    "taste": "tastevec",
+    "bert-cosine": "BERT-cosine (research note)",
+    "direction": "direction (top-rated, corrected)",
+}
 _TRIVIAL = ("global mean vector", "mean of positives", "rating-weighted mean")
 
 
@@ -768,7 +772,11 @@ REGIONS: dict[str, tuple[Any, ...]] = {
                 "fit, s": "{fit}",
             },
             lambda results: [
-                row | {"fit": row["seconds"] if row["system"] == "direction" else "-"}
+                row
+                | {
+                    "system": _name(row["system"]),
+                    "fit": row["seconds"] if row["system"] == "direction" else "-",
+                }
                 for row in results["rows"]
             ],
         ),

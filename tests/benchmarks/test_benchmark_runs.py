@@ -76,6 +76,7 @@ CONSTANTS = {
         },  # the suite exports no graphs
     },
     "training": {"SMALL": ({"bert-cosine": 1, "taste": 1, "packed": 1}, 1, (120,), (4_000, 60, 2_100))},
+    "direction": {"SMALL": Sizes(3_000, 60, 120, 60, 80, 300)},
     "explanations": {"SMALL": 5, "STEERED": 2, "REACH_TAGS": 1},
     "alignment": {"SMALL": TINY},
     "cold_items": {"TINY": TINY},

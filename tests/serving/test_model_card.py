@@ -128,7 +128,7 @@ def test_transformers_without_tastevec_returns_bit_equal_vectors(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("made", ["copied", "note_folder"])
+@pytest.mark.parametrize("made", ["copied", "note_folder", "direction_folder"])
 def test_program_of_the_card_without_tastevec_returns_equal_vectors(made, tmp_path, request):
     """Run the unchanged program of the card in a copied folder."""
     folder = request.getfixturevalue(made)

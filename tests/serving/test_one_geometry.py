@@ -32,10 +32,12 @@ def _unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.fixture(scope="module", params=["taste", "bert-cosine"], name="model")
-def _model(request, bundle_folder, prepared_folder, tmp_path_factory):
+@pytest.fixture(scope="module", params=["taste", "bert-cosine", "direction"], name="model")
+def _model(request, bundle_folder, direction_folder, prepared_folder, tmp_path_factory):
     if request.param == "taste":
         return tv.load(bundle_folder)
+    if request.param == "direction":
+        return tv.load(direction_folder)
     return tv.train(
         prepared_folder, tmp_path_factory.mktemp("note") / "model", preset="bert-cosine", **TINY_NOTE
     )

@@ -36,8 +36,8 @@ def test_each_preset_refuses_settings_of_the_other():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_resolve_settings_changes_the_given_setting_alone(preset):
-    before, after = resolve_settings(preset), resolve_settings(preset, epochs=7)
-    assert before.model_copy(update={"epochs": 7}) == after
+    before, after = resolve_settings(preset), resolve_settings(preset, max_history=7)
+    assert before.model_copy(update={"max_history": 7}) == after
     assert after.preset == preset
 
 
@@ -81,7 +81,7 @@ def test_resolve_settings_bad_value_is_refused_in_one_line(changes, message):
 
 
 def test_resolve_settings_unknown_preset_is_refused_with_known_ones():
-    with pytest.raises(SettingsError, match=r"preset: 'sage'. Expected one of taste, bert-cosine"):
+    with pytest.raises(SettingsError, match=r"preset: 'sage'. Expected one of taste, bert-cosine, direction"):
         resolve_settings("sage")
 
 

@@ -20,6 +20,7 @@ TEST_USER, TRAIN_USER, VALIDATION_USER = "2", "3", "5"  # with the split's seed 
 VARIANTS = {
     "taste": {**TINY, "epochs": 2},
     "taste-from-content": {**TINY, "epochs": 2, "dim": 64, "item_vectors": "content"},
+    "direction": {"preset": "direction"},
     "bert-cosine": {**TINY_NOTE, "preset": "bert-cosine"},
     "bert-cosine-from-content": {**TINY_NOTE, "preset": "bert-cosine", "item_vectors": "content"},
 }

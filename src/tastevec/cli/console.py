@@ -270,7 +270,7 @@ WhichPreset = Annotated[
         "--preset",
         parser=one_of("preset", get_args(Preset)),
         metavar="|".join(get_args(Preset)),
-        help="taste (default) or bert-cosine (the research note's model).",
+        help="taste (default), bert-cosine (the research note's model), or direction (the direction of what users rate highest).",
     ),
 ]
 

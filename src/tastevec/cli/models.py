@@ -78,7 +78,8 @@ def train(
     """
     settings = dict(_setting(text) for text in changes or ())
     with _rank_0_prints(), reporting(as_json=as_json, interrupted=lambda: _resume(out)) as output:
-        epochs = resolve_settings(preset, **settings).epochs  # a wrong setting fails before torch is imported
+        resolved = resolve_settings(preset, **settings)  # a wrong setting fails before torch is imported
+        epochs = getattr(resolved, "epochs", 0)
         from tastevec.pipelines.train import train
 
         with progress_bar("Loading data") as progress:

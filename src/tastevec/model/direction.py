@@ -131,7 +131,7 @@ class DirectionEncoder:
         """Indices of the items that were added after training."""
         return list(self.config["added_items"])
 
-    def encode(self, _horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
+    def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:  # noqa: ARG002  of the protocol
         """Return the user embeddings (B, D), the same for both horizons, from the arrays of `InputConfig.arrays`."""
         given = Interactions.of(arrays)
         grade = self.grades[-1, given.rating_bins].astype(np.float64)  # (M,)

@@ -29,6 +29,7 @@ from tastevec.data.intake.settings import IntakeSettings
 from tastevec.data.shards import input_digest, open_shards
 from tastevec.data.streaming import iter_user_batches, table_to_histories
 from tastevec.errors import DataError, FormatError
+from tastevec.model.direction import DirectionEncoder
 from tastevec.schema import ITEM_ID, NORM, POSITION, RANK, RATING, SCORE, TIMESTAMP, USER_ID, VECTOR
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder, encode_histories, gpu_available, on_gpu
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import InputConfig
     from tastevec.data.value_scale import ValueScale
     from tastevec.schema import Horizon, Unknown
+    from tastevec.serving.encoder import Encoder
     from tastevec.serving.recommender import Recommender
     from tastevec.serving.user_files import UserFile
 
@@ -275,7 +277,7 @@ def encode_on_spark(
         ImportError: onnxruntime is not installed.
     """
     bundle = model if isinstance(model, Bundle) else Bundle.load(Path(model), "onnx")
-    if not isinstance(bundle.model, OnnxEncoder):
+    if not isinstance(bundle.model, OnnxEncoder | DirectionEncoder):
         raise FormatError(
             "the model: runtime torch, which workers do not need. Expected runtime onnx. Load it with runtime='onnx'."
         )
@@ -287,7 +289,10 @@ def encode_on_spark(
     if (context.master or "").startswith("local") and "PYSPARK_PYTHON" not in os.environ:
         context.pythonExec = sys.executable  # workers on this machine have the libraries of this process
     shipped = context.broadcast(
-        _Model(bundle.model.parts, bundle.reading, bundle.item_ids, bundle.fingerprint, repeats)
+        _Model(
+            bundle.model if isinstance(bundle.model, DirectionEncoder) else bundle.model.parts,
+            *(bundle.reading, bundle.item_ids, bundle.fingerprint, repeats),
+        )
     )
     schema = f"{USER_ID} {dict(rows.dtypes)[USER_ID]}, {VECTOR} array<float>, {NORM} float"
     # An explicit number of partitions: Spark would join small ones, and leave all the work to one worker.
@@ -328,16 +333,16 @@ def _delivered_once(rows: DataFrame) -> DataFrame:
 class _Model:
     """What travels to the workers."""
 
-    parts: tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]
+    parts: tuple[dict[str, Any], dict[str, NDArray[Any]], bytes] | DirectionEncoder
     reading: InputConfig
     item_ids: NDArray[Any]
     fingerprint: str
     repeats: ValueScale | None
 
     @cached_property
-    def encoder(self) -> OnnxEncoder:
+    def encoder(self) -> Encoder:
         """Created in the worker; on one core, because Spark starts a worker per core."""
-        return OnnxEncoder(*self.parts, cores=1)
+        return self.parts if isinstance(self.parts, DirectionEncoder) else OnnxEncoder(*self.parts, cores=1)
 
     @cached_property
     def catalog(self) -> pa.Array:

@@ -74,7 +74,7 @@ def fit(
         items: Item metadata: a table or a path, or several in a list.
         out: The model folder; None keeps the model in memory (`Recommender.save` later).
         prepared: The folder of the prepared dataset, for `evaluate`; None does not keep it.
-        preset: ``taste``, or ``bert-cosine`` (the research note's model).
+        preset: ``taste``, ``bert-cosine`` (the research note's model), or ``direction`` (the direction of what users rate highest).
         progress: Print the report and a progress bar to standard error; or a function of steps done, their total, and what
             is done; or False.
         show: Called with the report of what was understood, instead of printing it.

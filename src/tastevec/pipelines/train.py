@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tastevec.schema import Preset
     from tastevec.training.fit import Trained
-    from tastevec.training.settings import NoteSettings, TasteSettings
+    from tastevec.training.settings import AnySettings
 
 
 def train(
@@ -49,11 +49,12 @@ def train(
     Args:
         data: The folder of a prepared dataset.
         out: The model folder. Until it is complete, checkpoints and training curves are in ``OUT.training``.
-        preset: ``taste``, or ``bert-cosine`` (the research note's model).
+        preset: ``taste``, ``bert-cosine`` (the research note's model), or ``direction`` (the direction of what users rate highest).
         resume: Resume an interrupted run; the result equals that of an uninterrupted one.
         progress: Called with the steps done, the total, and the latest loss and validation score of the transformer.
         stage: Called with what begins: the choice of each constant, the item vectors, the transformer.
-        **changes: Settings that differ from the preset; see `TasteSettings` and `NoteSettings`.
+        **changes: Settings that differ from the preset; see `TasteSettings`, `NoteSettings` and
+            `DirectionSettings`.
 
     Returns:
         The trained model.
@@ -67,7 +68,7 @@ def train(
     from tastevec.training.settings import resolve_settings
 
     out, settings = Path(out), resolve_settings(preset, **changes)
-    if settings.report_to == "wandb":
+    if getattr(settings, "report_to", "none") == "wandb":
         require("wandb")
     inputs = (data, getattr(settings, "backbone", None))
     prepared = Prepared.open(Path(data))
@@ -98,7 +99,7 @@ def _train(
     prepared: Prepared,
     out: Path,
     run_folder: Path,
-    settings: TasteSettings | NoteSettings,
+    settings: AnySettings,
     *,
     resume: bool,
     progress: Callable[[int, int, dict[str, float]], None] | None,

@@ -44,6 +44,7 @@ from tastevec.extras import require
 from tastevec.items.cold_start import ColdStartModel
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections
+from tastevec.model.direction import DIRECTION_MODEL, DirectionEncoder
 from tastevec.nouns import ItemNoun
 from tastevec.schema import (
     BUNDLE_FILE,
@@ -130,15 +131,23 @@ class _Manifest(StrictModel):
     validation: dict[str, FiniteFloat]
 
 
-class _NoteConfig(StrictModel):
+class _Config(StrictModel):
     model_type: str
     n_items: _Size
     dim: _Size
+    max_history: _Size
+    added_items: list[Annotated[int, Field(ge=0)]]
+
+
+class _DirectionConfig(_Config):
+    rating_bins: _Size
+
+
+class _NoteConfig(_Config):
     hidden_size: _Size
     intermediate_size: _Size
     layers: Annotated[int, Field(ge=1, le=128)]
     max_history: Annotated[int, Field(ge=1, le=2**14)]  # no array has this size
-    added_items: list[Annotated[int, Field(ge=0)]]
 
 
 class _TasteConfig(_NoteConfig):
@@ -240,9 +249,10 @@ class Bundle:
         parts = {COLD_START_FILE: self.cold_start, TAGS_FILE: self.tags, MAP_FILE: self.item_map}
         with atomic_folder(out, marker_file=BUNDLE_FILE) as folder:
             self.model.save_pretrained(folder)
-            if not isinstance(self.model, OnnxEncoder):
-                export(self.model, folder / ENCODER_FILE)
-            write_code(folder)
+            if not isinstance(self.model, DirectionEncoder):  # which is NumPy alone
+                if not isinstance(self.model, OnnxEncoder):
+                    export(self.model, folder / ENCODER_FILE)
+                write_code(folder)
             pq.write_table(self.items, folder / ITEMS_FILE)
             for file, part in parts.items():
                 if part is not None:
@@ -264,7 +274,7 @@ class Bundle:
 
         Args:
             folder: The model folder.
-            runtime: ``onnx``, or ``torch`` (on a GPU if torch finds one); ``auto`` is onnx where onnxruntime is installed
+            runtime: ``onnx``, or ``torch`` (on a GPU if torch finds one), but for preset direction, which needs neither; ``auto`` is onnx where onnxruntime is installed
                 and the folder has a graph.
 
         Raises:
@@ -339,7 +349,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_parts(folder: Path, manifest: dict[str, Any]) -> _NoteConfig:
+def _check_parts(folder: Path, manifest: dict[str, Any]) -> _Config:
     """Return the sizes of the network; refuse parts that do not fit them, before one is read or a network is built.
 
     Raises:
@@ -350,12 +360,13 @@ def _check_parts(folder: Path, manifest: dict[str, Any]) -> _NoteConfig:
         found = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise FormatError(f"{path} cannot be read ({error}). {TRAIN_AGAIN}") from error
-    is_note = isinstance(found, dict) and found.get("model_type") == NOTE_MODEL
-    shape = _NoteConfig if is_note else _TasteConfig
+    kind = found.get("model_type") if isinstance(found, dict) else None
+    shapes_of: dict[Any, type[_Config]] = {NOTE_MODEL: _NoteConfig, DIRECTION_MODEL: _DirectionConfig}
+    shape = shapes_of.get(kind, _TasteConfig)
     config = shape(**validate_json(path, found, shape, TRAIN_AGAIN))
     reading = manifest["reading"]
     levels = reading["scale"]["n_bins"]
-    bins = config.rating_bins if isinstance(config, _TasteConfig) else levels
+    bins = getattr(config, "rating_bins", levels)
     if (bins, config.max_history) != (levels, reading["max_history"]):
         found = f"{bins} rating bins and histories of {config.max_history}"
         expected = f"{levels} and {reading['max_history']}, as in {BUNDLE_FILE}"
@@ -365,7 +376,8 @@ def _check_parts(folder: Path, manifest: dict[str, Any]) -> _NoteConfig:
             path, f"the added item {max(config.added_items)}", f"less than {config.n_items}", TRAIN_AGAIN
         )
     sizes = {"N": config.n_items, "D": config.dim, "L": config.max_history}
-    sizes |= {"H": config.hidden_size, "I": config.intermediate_size}
+    if isinstance(config, _NoteConfig):
+        sizes |= {"H": config.hidden_size, "I": config.intermediate_size}
     for name, shapes in {WEIGHTS_FILE: _weight_shapes(config), **_PART_SHAPES}.items():
         if name in manifest["checksums"]:
             path = folder / name
@@ -373,8 +385,12 @@ def _check_parts(folder: Path, manifest: dict[str, Any]) -> _NoteConfig:
     return config
 
 
-def _weight_shapes(config: _NoteConfig) -> dict[str, tuple[str | int, ...]]:
+def _weight_shapes(config: _Config) -> dict[str, tuple[str | int, ...]]:
     """Return the shapes that the weights must have."""
+    if isinstance(config, _DirectionConfig):
+        items = dict.fromkeys(("items.weight", "from_items", "from_grades"), ("N", "D"))
+        return {**items, "grades": (3, config.rating_bins + 1), "from_means": (3 * config.dim + 2, "D")}
+    assert isinstance(config, _NoteConfig), "one of the three"
     shapes: dict[str, tuple[str | int, ...]] = {
         "items.weight": ("N", "D"),
         "input_projection.weight": ("H", "D"),
@@ -389,7 +405,10 @@ def _weight_shapes(config: _NoteConfig) -> dict[str, tuple[str | int, ...]]:
 
 
 def _load_encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder:
-    """Return the encoder of a checked folder."""
+    """Return the encoder of a checked folder; that of preset direction is NumPy alone in any runtime."""
+    kind = from_json((folder / CONFIG_FILE).read_bytes())["model_type"]
+    if kind == DIRECTION_MODEL:
+        return DirectionEncoder.load(folder)
     if runtime == "onnx" and not has_graph:
         raise FormatError(f"{folder}: no {ENCODER_FILE}. Load it with runtime='torch', or train again.")
     if runtime == "onnx" or (runtime == "auto" and has_graph and find_spec("onnxruntime")):
@@ -403,7 +422,7 @@ def _load_encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder
     from tastevec.model.note import NoteEncoder  # noqa: PLC0415  as the comment says
 
     try:  # as from_pretrained does, but without its progress bar
-        is_note = from_json((folder / CONFIG_FILE).read_bytes())["model_type"] == NOTE_MODEL
+        is_note = kind == NOTE_MODEL
         network: Any = NoteEncoder if is_note else TasteEncoder
         config = (NoteConfig if is_note else TasteConfig).from_pretrained(folder)
         with torch.device(

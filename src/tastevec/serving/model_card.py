@@ -11,6 +11,8 @@ from tastevec.nouns import ItemNoun
 from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from tastevec.data.inputs import InputConfig
@@ -44,8 +46,8 @@ Trained by tastevec {facts["tastevec"]} on {data["train_users"]:,} users of {dat
 
 ## Usage
 
-{_with_tastevec(name, example)}
-{_without_tastevec(reading, name, example, settings["dim"])}
+{_with_tastevec(name, example, settings)}
+{_without_tastevec(reading, name, example, settings)}
 {_validation_metrics(facts)}
 {_intended_use(facts, len(item_ids))}
 {_terms(data["name"])}
@@ -68,7 +70,8 @@ tags: [recommender-systems, user-embeddings, feature-extraction, custom_code]
 """
 
 
-def _with_tastevec(name: str, example: str) -> str:
+def _with_tastevec(name: str, example: str, settings: Mapping[str, Any]) -> str:
+    following = "is the same" if settings["preset"] == "direction" else "is order-aware"
     return f"""With tastevec (`pip install 'tastevec[serve]'`), which runs no code from the model folder:
 
 ```python
@@ -76,17 +79,54 @@ import tastevec as tv
 
 model = tv.load("{name}")
 ratings = {example}  # of one user, oldest first: item_id and rating
-vector = model.encode(ratings)  # horizon overall; horizon="next" is order-aware
+vector = model.encode(ratings)  # horizon overall; horizon="next" {following}
 items = model.recommend(ratings, k=10)
 ```
 """
 
 
-def _without_tastevec(reading: InputConfig, name: str, example: str, dim: int) -> str:
-    """Return how to compute the same vector with transformers alone."""
-    scale, most = reading.scale, reading.max_history
+def _without_tastevec(reading: InputConfig, name: str, example: str, settings: Mapping[str, Any]) -> str:
+    """Return how to compute the same vector without tastevec."""
     imports = "" if name == _HERE else "from huggingface_hub import snapshot_download\n"
     folder = f'"{name}"' if name == _HERE else f'snapshot_download("{name}")'
+    program = _with_numpy if settings["preset"] == "direction" else _with_transformers
+    return program(reading, imports, folder, example, settings["dim"])
+
+
+def _with_numpy(reading: InputConfig, imports: str, folder: str, example: str, dim: int) -> str:
+    """Return the formula of `DirectionEncoder` as a program."""
+    return f"""Without tastevec, with NumPy, safetensors and pyarrow.
+
+```python
+{imports}import numpy as np
+import pyarrow.parquet as pq
+from safetensors.numpy import load_file
+
+folder = {folder}
+weights = load_file(f"{{folder}}/model.safetensors")
+item_vectors = weights["items.weight"]  # (n_items, {dim}), of unit length
+item_ids = pq.read_table(f"{{folder}}/items.parquet")["item_id"].to_pylist()
+rows = {{item: row for row, item in enumerate(item_ids)}}
+ratings = {example}
+ratings = ratings[-{reading.max_history}:]  # it reads no more, and in no order
+values = np.array([value for _, value in ratings], np.float32)
+items, n = np.array([rows[item] for item, _ in ratings]), len(ratings)
+bins = np.rint(({_share(reading.scale)}) * {reading.scale.n_bins - 1}).astype(int)
+grades = weights["grades"][:, bins]  # (3, n): of the positives, of all, by rating
+sums = grades @ item_vectors[items]
+means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+known = np.concatenate([means.ravel(), [1, np.log1p(n)]])
+own = weights["from_items"][items] + grades[2][:, None] * weights["from_grades"][items]
+vector = known @ weights["from_means"] + own.sum(axis=0) / np.sqrt(n)
+following = overall = (vector / np.linalg.norm(vector))[None]  # (1, {dim}), one vector for both horizons
+scores = overall @ item_vectors.T  # (1, n_items), cosines: higher is better
+```
+"""
+
+
+def _with_transformers(reading: InputConfig, imports: str, folder: str, example: str, dim: int) -> str:
+    """Return how to compute the same vector with transformers alone."""
+    scale, most = reading.scale, reading.max_history
     order = "ratings = sorted(ratings, key=lambda rated: rows[rated[0]])\n" if reading.order == "item" else ""
     end = f"-{most}:" if reading.truncate == "newest" else f":{most}"
     parts = {"": end} | (

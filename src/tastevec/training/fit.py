@@ -20,10 +20,11 @@ from tastevec.model.config import NoteConfig
 from tastevec.model.note import NoteEncoder
 from tastevec.schema import COLLABORATIVE, CONTENT
 from tastevec.training.batches import HistorySubset
+from tastevec.training.direction import fit_direction
 from tastevec.training.distributed import rank
-from tastevec.training.settings import NoteSettings, TasteSettings
+from tastevec.training.settings import AnySettings, DirectionSettings, NoteSettings, TasteSettings
 from tastevec.training.taste import Fitted, fit_taste
-from tastevec.training.trainer import TrainingRun, best_metrics, train_encoder
+from tastevec.training.trainer import VALIDATION_SCORE, TrainingRun, best_metrics, train_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("tastevec")
 _MIN_USERS = 2
 _MIN_ITEMS = 2
+_DIRECTION_USERS: Final = 50_000  # that the ridges of preset direction are fitted to; more take memory
 _VALIDATION_USERS: Final = 2_000  # that select; more take memory and time, and hardly decide otherwise
 
 
@@ -54,7 +56,7 @@ class Trained:
 
     fitted: Fitted
     input_config: InputConfig
-    settings: TasteSettings | NoteSettings
+    settings: AnySettings
     counts: NDArray[np.int64]
     cold_start: ColdStartModel
 
@@ -62,7 +64,7 @@ class Trained:
 def train(
     prepared: Prepared,
     folder: Path,
-    settings: TasteSettings | NoteSettings,
+    settings: AnySettings,
     *,
     resume: bool = False,
     stage: Callable[[str], None] = lambda _text: None,
@@ -78,6 +80,8 @@ def train(
         TrainingError: There are too few users, or no run to resume.
         SystemExit: With 0, at the end of every process of another rank than 0.
     """
+    if isinstance(settings, DirectionSettings):
+        return _fit_direction(prepared, settings, resume=resume, stage=stage)
     train_users, validation_users = _split_users(prepared, settings)
     config = _input_config(prepared, settings)
     train_on: Histories | HistorySubset = train_users
@@ -100,9 +104,7 @@ def train(
     return Trained(fitted, config, settings, counts, cold_start)
 
 
-def _split_users(
-    prepared: Prepared, settings: TasteSettings | NoteSettings
-) -> tuple[HistorySubset, HistorySubset]:
+def _split_users(prepared: Prepared, settings: AnySettings) -> tuple[HistorySubset, HistorySubset]:
     """Return the training and the validation users."""
     if isinstance(settings, TasteSettings) and prepared.setting("order") != "time":
         raise SettingsError(
@@ -127,7 +129,7 @@ def _input_config(prepared: Prepared, settings: TasteSettings | NoteSettings) ->
     return InputConfig(scale, settings.max_history, max_history_overall=settings.max_history_overall)
 
 
-def _prepared_vectors(prepared: Prepared, settings: TasteSettings | NoteSettings) -> InitialVectors:
+def _prepared_vectors(prepared: Prepared, settings: AnySettings) -> InitialVectors:
     """Return item vectors of the prepared dataset; content vectors where it has no genome."""
     name = settings.item_vectors if settings.item_vectors in prepared.vectors else CONTENT
     vectors = prepared.vectors[name]
@@ -153,6 +155,40 @@ def _fit_note(
     model = _initial_note(given.vectors, run.settings)
     log = train_encoder(model, run, folder, resume=resume, callbacks=callbacks)
     return Fitted(model, given.origins, log, best_metrics(log), {})
+
+
+def _fit_direction(
+    prepared: Prepared,
+    settings: DirectionSettings,
+    *,
+    resume: bool,
+    stage: Callable[[str], None],
+) -> Trained:
+    """Fit the encoder of preset direction, in seconds and in one process."""
+    if rank():
+        sys.exit(0)
+    if resume:
+        raise TrainingError(
+            "preset direction: no run to resume, its training takes seconds. Run the same command without --resume."
+        )
+    train_users, validation_users = _split_users(prepared, settings)
+    given, config = _prepared_vectors(prepared, settings), InputConfig(prepared.scale, settings.max_history)
+    train_on = train_users.some(_DIRECTION_USERS, settings.seed)
+    validate_on = validation_users.some(_VALIDATION_USERS, settings.seed)
+    try:
+        found = fit_direction(train_on, validate_on, given.vectors, reading=config, progress=stage)
+    except ValueError as error:
+        raise TrainingError(
+            f"{prepared.folder}: {error}. Expected users whose top rating is not that of all their items, for preset direction. "
+            "Train with --preset taste."
+        ) from error
+    names = ("eval_cosine_distance", "eval_cosine_distance_centred")
+    validation = dict(zip(names, found.distances, strict=True)) | {VALIDATION_SCORE: -found.distances[0]}
+    ridges = dict(zip(("means", "items"), found.ridges, strict=True))
+    fitted = Fitted(found.model, given.origins, [], validation, {"ridges": ridges})
+    counts = np.bincount(train_users.in_memory().once().items, minlength=len(prepared.item_ids))
+    cold_start = ColdStartModel.fit(*load_feature_rows(prepared.folder), found.model.table, counts)
+    return Trained(fitted, config, settings, counts, cold_start)
 
 
 def _initial_note(vectors: NDArray[np.float32], settings: NoteSettings) -> NoteEncoder:

@@ -11,8 +11,8 @@ from tastevec.errors import SettingsError
 from tastevec.schema import Preset, renamed
 
 
-class TrainSettings(BaseModel):
-    """The settings that both presets have, at the values of ``taste``."""
+class PresetSettings(BaseModel):
+    """The settings that all presets have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -20,10 +20,15 @@ class TrainSettings(BaseModel):
     """The preset that the other settings start from."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Random seed of every draw."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device of the training."""
     dim: Annotated[int, Field(ge=2, le=1024)] = 64
     """Dimension of item and user embeddings."""
+
+
+class TrainSettings(PresetSettings):
+    """The settings of both presets with a network, at the values of ``taste``."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the training."""
     hidden_size: Annotated[int, Field(ge=8)] = 128
     """Width of the transformer."""
     layers: Annotated[int, Field(ge=1)] = 2
@@ -121,9 +126,22 @@ class NoteSettings(TrainSettings):
     """Share of all steps in which the learning rate rises; afterwards it falls along a cosine."""
 
 
-PRESETS: Final[dict[Preset, type[TasteSettings | NoteSettings]]] = {
+class DirectionSettings(PresetSettings):
+    """The settings of preset ``direction``, the research note's question in closed form."""
+
+    preset: Literal["direction"] = "direction"
+    """The preset that the other settings start from."""
+    item_vectors: Literal["genome-svd", "content"] = "genome-svd"
+    """Source of the item vectors, which do not learn: tag genome and genres, or content; without a genome, content."""
+    max_history: Annotated[int, Field(ge=1)] = 2000
+    """Most recent interactions of a user that are read, order-free."""
+
+
+AnySettings = TasteSettings | NoteSettings | DirectionSettings
+PRESETS: Final[dict[Preset, type[AnySettings]]] = {
     "taste": TasteSettings,
     "bert-cosine": NoteSettings,
+    "direction": DirectionSettings,
 }
 _OLD_NAMES: Final = {
     "accumulate": "gradient_accumulation_steps",
@@ -135,7 +153,7 @@ _OLD_NAMES: Final = {
 }
 
 
-def resolve_settings(preset: Preset = "taste", **changes: object) -> TasteSettings | NoteSettings:
+def resolve_settings(preset: Preset = "taste", **changes: object) -> AnySettings:
     """Return the preset's settings with ``changes``; strings are parsed as the type of the setting.
 
     Raises:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
     from transformers import TrainerCallback
 
+    from tastevec.model.direction import DirectionEncoder
     from tastevec.model.note import NoteEncoder
     from tastevec.training.trainer import TrainingRun
 
@@ -51,10 +52,10 @@ class Fitted:
         origins: (N,) source of the vector of each item.
         log: The log of the training of the network.
         validation: Metrics of the validation users.
-        chosen: What was chosen on them for the closed form, as JSON values; of the research note's model nothing.
+        chosen: What was chosen on them, as JSON values; of the research note's model nothing.
     """
 
-    model: TasteEncoder | NoteEncoder
+    model: TasteEncoder | NoteEncoder | DirectionEncoder
     origins: NDArray[np.str_]
     log: list[dict[str, float]]
     validation: dict[str, float]
