@@ -185,6 +185,11 @@ class FadingPopularity:
         return self.logs.shape == (n_items,)
 
 
+def reads_order(component: Component) -> bool:
+    """Return whether a component reads the interactions in their order, and repeats of an item."""
+    return isinstance(component, SparseRegression) and len(component.fading) > 0
+
+
 def standardized(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return scores (B, N) of mean 0 and standard deviation 1 in each row; zeros where all are alike."""
     centered = scores - scores.mean(axis=1, keepdims=True)
@@ -278,8 +283,8 @@ class ClosedForm:
         of_states = np.float32(weights.pop(TRANSFORMER, 0.0))
         for name, weight in weights.items():
             component = self.components[name]
-            lagged = isinstance(component, SparseRegression) and len(component.fading)
-            total += np.float32(weight) * standardized(component.score(known if lagged else once))
+            read = known if reads_order(component) else once
+            total += np.float32(weight) * standardized(component.score(read))
         total = standardized(total)
         if states is not None:
             exact = states.astype(np.float64) @ self._solver.vectors.T  # for which no other user matters

@@ -12,7 +12,7 @@ import numpy as np
 from tastevec.data.topk import rank_items
 from tastevec.evaluation.metrics import hits_at, ndcg, ranks_of
 from tastevec.evaluation.tasks import build_task, reason_to_skip
-from tastevec.model.closed_form import SparseRegression, standardized
+from tastevec.model.closed_form import SparseRegression, reads_order, standardized
 from tastevec.training.teacher import (
     GradedProducts,
     GradedRegression,
@@ -42,6 +42,7 @@ _DRAWS: Final = 3  # of each task where weights are chosen: one alone is noisy
 _SHORTER: Final = 0.75  # of a history, from draw to draw
 _DEPTHS: Final[dict[TaskId, int]] = {"random-20pct": 100, "next-item": 10, "last-20pct": 100}
 _CAUTION: Final = 0.5  # standard errors that a relative difference must exceed, else a constant stays
+_MORE_CAUTION: Final = 1.0  # for the transformer: its many moments are of the same users
 _HIGHEST: Final = 1000.0  # of a ridge
 _LOWEST: Final = {"confidence": 1.0}  # that in an item without interaction
 _NOTHING: Final = 1e-9
@@ -280,7 +281,7 @@ def weigh_transformer(
         )
         for weight in _TRANSFORMER
     ]
-    return (_improve(questions.gains(without), candidates) or (0.0, []))[0]
+    return (_improve(questions.gains(without), candidates, _MORE_CAUTION) or (0.0, []))[0]
 
 
 def _some(validation: Histories, seed: int) -> Histories:
@@ -416,8 +417,8 @@ class _Pool:
 
 def _standardized(component: Component, histories: Histories, scale: ValueScale) -> NDArray[np.float32]:
     """Return the standardized scores (B, N), read as `ClosedForm.scores` reads them."""
-    lagged = isinstance(component, SparseRegression) and len(component.fading)
-    return standardized(component.score(known_of(histories if lagged else histories.once(), scale)))
+    read = histories if reads_order(component) else histories.once()
+    return standardized(component.score(known_of(read, scale)))
 
 
 def _ascend(
