@@ -16,6 +16,7 @@ from experiment import RELEASES, interval
 from tastevec.data.inputs import InputConfig
 from tastevec.data.prepared import Prepared
 from tastevec.evaluation.dataset import EvalDataset
+from tastevec.model.closed_form import reads_order
 from tastevec.training.closed_form import fit_closed_form
 from tastevec.training.teacher_search import Question, choose_teacher
 
@@ -81,8 +82,9 @@ def fitted(data: str, dim: int, seed: int) -> dict[str, Any]:
             "sum": question.gains(np.concatenate([model.scores(horizon, *some) for some in known])),
         }
         for name in weights:
-            score, place = model.components[name].score, int(name not in {"lagged", "short"})
-            values[name] = question.gains(np.concatenate([score(some[place]) for some in known]))
+            component = model.components[name]
+            place = 0 if reads_order(component) else 1
+            values[name] = question.gains(np.concatenate([component.score(some[place]) for some in known]))
         rows.append(
             _row(task.name, values, seed) | {"weights": dict(weights), "ms_per_user": round(per_user, 2)}
         )
