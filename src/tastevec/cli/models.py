@@ -27,13 +27,16 @@ from tastevec.cli.flags import INTAKE_FLAGS, ITEM_FLAGS, takes_flags
 from tastevec.data.files import check_replaceable
 from tastevec.schema import ALIGNMENT_FILE, REPORT_FILE, RESULTS_FILE, TaskId
 from tastevec.training.distributed import rank
-from tastevec.training.settings import PRESETS, resolve_settings
+from tastevec.training.settings import PRESETS, TrainSettings, resolve_settings
 
 _TASKS: tuple[TaskId, ...] = get_args(TaskId)
 
 
 def settings_help() -> str:
-    """Return every training setting with its default and description, for the end of ``train --help``."""
+    """Return every training setting with its default and description, for the end of ``train --help``.
+
+    Of the second preset with a network, only those that the first has not, or with another default.
+    """
     listed: set[str] = set()
     parts = []
     for preset, settings in PRESETS.items():
@@ -42,7 +45,8 @@ def settings_help() -> str:
             for name, field in settings.model_fields.items()
             if name != "preset"
         ]
-        parts += [f"Settings for --set, preset {preset}:", *(line for line in lines if line not in listed)]
+        known = listed if issubclass(settings, TrainSettings) else set()
+        parts += [f"Settings for --set, preset {preset}:", *(line for line in lines if line not in known)]
         listed |= {*lines}
     return "\b\n" + "\n".join(parts)
 
