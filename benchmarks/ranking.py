@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastevec.data.histories import Histories
+from tastevec.data.topk import best_items
 from tastevec.pipelines.batch import similar_among
 from tastevec.serving.neighbors import Neighbors
-from tastevec.serving.recommender import best_items
 
 if TYPE_CHECKING:
     from measure import Run

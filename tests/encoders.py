@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from tastevec.model.closed_form import ClosedForm, Factors, FadingPopularity, Sp
 from tastevec.model.config import NoteConfig, TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.model.note import NoteEncoder
+from tastevec.serving.encoder import OnnxEncoder
+from tastevec.serving.recommender import Recommender
+from tastevec.training.teacher import push_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,7 +106,8 @@ def closed_form(table: NDArray[np.float32]) -> ClosedForm:
         "overall": {"whole": 1.0, "factors": 0.5, "popularity": 0.2},
         "next": {"lagged": 1.0, "whole": 0.5, "transformer": 1.5},
     }
-    return ClosedForm(components, weights, numbers(n), np.array([0.01], np.float32), table)
+    push = push_of(SCALE, 0.0)
+    return ClosedForm(components, weights, numbers(n), np.array([0.01], np.float32), push, table)
 
 
 def embeddings(model: Any, histories: Histories, config: InputConfig) -> dict[str, NDArray[np.float32]]:
@@ -127,3 +132,14 @@ def forward(model: Any, histories: Histories, config: InputConfig) -> EncoderOut
     with torch.no_grad():
         output: EncoderOutput = model(**tensors(model, histories, config))
         return output
+
+
+def with_dislikes(model: Recommender) -> Recommender:
+    """Return the model with dislikes, which are no rare ones in the tiny world, and with them in both horizons."""
+    encoder = model.bundle.model
+    assert isinstance(encoder, OnnxEncoder)
+    config, weights, graph = encoder.parts
+    overall = config["weights"]["overall"]
+    config = {**config, "weights": {"overall": overall, "next": {"transformer": 0.2, **overall}}}
+    weights = {**weights, "solution.push": push_of(model.bundle.reading.scale, 0.0)}
+    return Recommender(replace(model.bundle, model=OnnxEncoder(config, weights, graph)))

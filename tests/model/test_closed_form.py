@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from encoders import SCALE, closed_form, reading
-from tastevec.model.closed_form import ClosedForm, Known, standardized
-from users import of_every_length, users
+from tastevec.model.closed_form import DISLIKE_WEIGHT, ClosedForm, Known, standardized
+from tastevec.schema import DEFAULT_DISLIKE_WEIGHT
+from users import TAGGED, of_every_length, users
 
 N, D = 20, 8
 TABLE = np.random.default_rng(1).normal(size=(N, D)).astype(np.float32)
@@ -81,6 +82,7 @@ def test_arrays_give_the_same_closed_form():
 WRONG = {
     "another catalog": {"mean": np.zeros(N + 1, np.float32)},
     "no mean": {"mean": None},
+    "dislikes of other levels": {"push": np.zeros(2, np.float32)},
     "an item that does not exist": {"whole_targets": np.full((N, 6), N, np.int32)},
     "an item under 0": {"whole_targets": np.full((N, 6), -1, np.int32)},
     "a row that does not exist": {"lagged_rows": np.full(N, N, np.int32)},
@@ -108,3 +110,33 @@ def test_added_items_change_no_vector_and_are_read_as_the_nearest_item():
         "overall", reading().arrays(users([(2, 5), (5, 1)], [(3, 5), (1, 5)], [(4, 5), (1, 5)]))
     )
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("horizon", ["overall", "next"])
+def test_dislikes_push_away_and_likes_do_not(horizon):
+    arrays = reading().arrays(users([(3, 1), (8, 2), (5, 5)], [(3, 3), (8, 4), (5, TAGGED)]))
+    known = MODEL.known(arrays)
+    low, high = (MODEL.scores(horizon, *known, dislike_weight=weight) for weight in (0.0, 1.0))
+    assert not np.allclose(low[0], high[0], atol=0.01)
+    np.testing.assert_array_equal(low[1], high[1])
+
+
+def test_inputs_of_low_ratings_fall_with_the_weight_of_dislikes():
+    known, amounts = Known(np.array([1]), np.array([3]), np.array([0])), []
+    for weight in (0, 0.5, 1):
+        scores = MODEL.components["whole"].score(known, np.float32(weight) * MODEL.push, away=4.0)
+        amounts.append(float((scores @ MODEL.components["whole"].score(known).T)[0, 0]))
+    assert np.sign(np.diff(amounts)).tolist() == [1, 1]  # its input pushes away even at 0
+
+
+def test_weight_of_dislikes_is_an_exact_no_op_without_any():
+    arrays = reading().arrays(of_every_length())
+    model = replace(MODEL, push=np.zeros_like(MODEL.push))
+    for horizon in ("overall", "next"):
+        one, other = (model.encode(horizon, arrays, dislike_weight=weight) for weight in (0.0, 1.0))
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, MODEL.encode(horizon, arrays, dislike_weight=0.0))
+
+
+def test_default_weight_of_dislikes_is_that_of_every_door():
+    assert DISLIKE_WEIGHT == DEFAULT_DISLIKE_WEIGHT

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tastevec.data import topk as module
+from tastevec.data.topk import best_items
 from tastevec.errors import DataError
-from tastevec.serving import recommender as module
-from tastevec.serving.recommender import best_items
 from users import users
 
 DIM = 2

@@ -6,7 +6,8 @@ import pytest
 
 import tastevec as tv
 import worlds
-from encoders import TINY
+from encoders import TINY, with_dislikes
+from tastevec.data import topk
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError, UnknownItemError
 from tastevec.evaluation.dataset import EvalDataset
@@ -81,7 +82,8 @@ def test_encode_returns_float32_rows_of_equal_dimension(model, horizon):
     assert arrow.schema == pa.schema(
         [("user_id", pa.int64()), ("vector", pa.list_(pa.float32(), 8)), ("norm", pa.float32())]
     )
-    assert arrow.schema.metadata == {b"space": model.bundle.space.encode(), b"horizon": horizon.encode()}
+    facts = {b"space": model.bundle.space.encode(), b"horizon": horizon.encode(), b"dislike_weight": b"0.4"}
+    assert arrow.schema.metadata == facts
     one = model.encode(ROCKETS, horizon=horizon)
     assert one.shape == (8,)
     assert one.dtype == np.float32
@@ -112,7 +114,7 @@ def test_encode_in_groups_equals_one_group(model, monkeypatch, horizon):
     vectors, items = model.encode(table(), horizon=horizon), model.recommend(table(), horizon=horizon)
     monkeypatch.setattr(bulk, "_BATCH_ITEMS", 40)
     monkeypatch.setattr(module, "_MAX_USERS", 10)
-    monkeypatch.setattr(module, "_MAX_SCORES", 3 * worlds.ITEMS)
+    monkeypatch.setattr(topk, "_MAX_SCORES", 3 * worlds.ITEMS)
     np.testing.assert_allclose(
         model.encode(table(), horizon=horizon)["vector"].to_pylist(),
         vectors["vector"].to_pylist(),
@@ -326,3 +328,41 @@ def test_evaluation_and_encode_have_equal_vectors(model, prepared_folder):
         vectors = scorer.at_horizon(horizon).vectors(dataset.held_out_users)
         np.testing.assert_array_equal(vectors, model.vectors(dataset.held_out_users, horizon))
     assert scorer.space == model.bundle.space
+
+
+@HORIZONS
+def test_weight_of_dislikes_reaches_every_answer(model, horizon):
+    model, rows = with_dislikes(model), [(1, 1), (3, 2), (12, 5), (5, 4)]
+    how = {"horizon": horizon, "dislike_weight": 1.0}
+    default, strong = model.encode(rows, horizon=horizon), model.encode(rows, **how)
+    assert not np.allclose(default, strong, atol=1e-3)
+    np.testing.assert_array_equal(default, model.encode(rows, horizon=horizon, dislike_weight=0.4))
+    users = model.encode({"anna": rows}, **how)
+    np.testing.assert_allclose(users.of("anna"), strong, atol=1e-6)
+    assert users.to_arrow().schema.metadata[b"dislike_weight"] == b"1"
+    assert model.recommend(rows, **how).equals(model.recommend(strong, horizon=horizon, seen=rows))
+    [own] = model.similar_users(rows, users, **how)["similarity"].to_pylist()
+    assert own == pytest.approx(1, abs=1e-5)
+    found, expected = model.explain(rows, **how), model.explain(strong, horizon=horizon)
+    assert [tag.tag for tag in found] == [tag.tag for tag in expected]
+
+
+@HORIZONS
+def test_weight_of_dislikes_changes_nothing_without_low_ratings(model, horizon):
+    model, rows = with_dislikes(model), [(1, 5), (3, 3), (12, 4)]
+    one, other = (model.encode(rows, horizon=horizon, dislike_weight=weight) for weight in (0, 1))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.01, float("nan"), float("inf"), "0.4", None])
+def test_weight_of_dislikes_out_of_range_is_refused(model, weight):
+    vector = model.encode(ROCKETS)
+    for ask in (
+        model.encode,
+        model.recommend,
+        model.explain,
+        lambda rows, **how: model.similar_users(rows, model.encode(table()), **how),
+    ):
+        for given in (ROCKETS, vector) if ask != model.encode else (ROCKETS,):
+            with pytest.raises(SettingsError, match=r"dislike_weight: .*Expected a number from 0 to 1"):
+                ask(given, dislike_weight=weight)

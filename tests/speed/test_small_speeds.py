@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from tastevec.data.histories import Histories
-from tastevec.data.topk import rank_items, top_k
+from tastevec.data.topk import best_items, rank_items, top_k
 from tastevec.data.value_scale import normalize_ratings
 from tastevec.serving.neighbors import Neighbors
-from tastevec.serving.recommender import best_items
 
 USERS, ITEMS, DIM, RATED, K = 256, 20_000, 64, 150, 100
 

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import worlds
 from tastevec.data.value_scale import ValueScale
 from tastevec.items.als import AlsSettings, fold_in
 from tastevec.items.regression import Lags
 from tastevec.training.teacher import (
+    MOST_LOW,
     STRONGEST,
     GradedRegression,
     GradedSettings,
@@ -15,6 +18,8 @@ from tastevec.training.teacher import (
     fit_factors,
     fit_popularity,
     known_of,
+    low_share,
+    push_of,
     shorter,
 )
 from users import TAGGED, users, world
@@ -77,3 +82,23 @@ def test_factors_score_as_ials_folds_in():
 def test_settings_without_order_read_none():
     assert TeacherSettings.of("none").weights["next"] == TeacherSettings.of("none").weights["overall"]
     assert "lagged" in TeacherSettings.of("timestamp").weights["next"]
+
+
+@given(ratings=st.lists(st.sampled_from([1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, TAGGED]), min_size=1))
+def test_push_is_of_low_ratings_where_they_are_rare(ratings):
+    train = users([(item, rating) for item, rating in enumerate(ratings)])
+    rated = [rating for rating in ratings if rating == rating]  # noqa: PLR0124  NaN is none
+    share = sum(rating < 3 for rating in rated) / max(len(rated), 1)
+    assert low_share(train, STARS) == pytest.approx(share)
+    push = push_of(STARS, low_share(train, STARS))
+    found = push[known_of(train, STARS).rating_bins]
+    expected = [max(3 - rating, 0) / 2 if rating == rating and share <= MOST_LOW else 0 for rating in ratings]  # noqa: PLR0124  as above
+    np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["implicit", "weighted", "events"])
+def test_push_of_anything_but_ratings_is_zero(kind):
+    scale = ValueScale.strength(kind, positive_from=1, top=10)
+    disliked = users([(0, -1), (1, 1)])
+    assert low_share(disliked, scale) == 0
+    assert not push_of(scale, 0.0).any()

@@ -1,6 +1,6 @@
 """Top-k selection: the k best items of each row of scores, input items excluded.
 
-Dimension letters: B users, N items, K ranks, S strands, C candidate scores of a row.
+Dimension letters: B users, N items, D dimensions, K ranks, S strands, C candidate scores of a row.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _CELLS = 1 << 20  # scores ranked at once: 4 MB, which fits in the processor's cache
 _STRANDS = 1024
+_MAX_SCORES = 1 << 24  # of a block, 64 MB: with fewer users at once the matrix product is slower
 
 
 def rank_items(
@@ -117,3 +118,52 @@ def _descending(values: NDArray[np.float32]) -> NDArray[np.int64]:
     bits = (values + np.float32(0)).view(np.int32)  # -0 + 0 is 0: the two zeros are equal
     ascending = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
     return (~ascending).astype(np.int64) << 32
+
+
+def best_items(
+    vectors: NDArray[np.float32],
+    item_vectors: NDArray[np.float32],
+    known: Histories,
+    k: int,
+    candidates: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the indices and scores (B, K) of the best items that are not in each user's history, best first.
+
+    The ranking is over the full catalog, without an index: known items are excluded from the scores themselves, so that a
+    long history costs no more than a short one. Equal scores keep the order of the catalog. Memory is that of 16 million
+    scores, or of the item vectors where these are larger, for any number of users.
+
+    Args:
+        vectors: (B, D) float32, one per user of ``known``.
+        item_vectors: (N, D) float32.
+        known: The histories whose items are excluded.
+        k: Items per user; fewer where the catalog is smaller.
+        candidates: (N,) the items that may be returned; None is all.
+
+    Returns:
+        A user with fewer items left has the index -1 and the score minus infinity in the remaining columns.
+
+    Raises:
+        DataError: A score is not finite.
+
+    Examples:
+        >>> from tastevec.data.histories import Histories
+        >>> one = np.ones(1, np.float32)
+        >>> known = Histories(np.array([7]), np.array([0, 1]), np.array([0], np.int32), one, one, np.array([0]))
+        >>> items = np.array([[2, 0], [1, 1], [0, 3], [1, 0]], np.float32)
+        >>> best_items(np.array([[1, 0.5]], np.float32), items, known, 2)  # item 0 is known; 1 and 2 tie
+        (array([[1, 2]]), array([[1.5, 1.5]], dtype=float32))
+    """
+    items, dim = item_vectors.shape
+    rows = max(1, min(len(known), max(dim, _MAX_SCORES // items)))
+    buffer = np.empty((rows, items), np.float32)
+    indices = np.empty((len(known), min(k, items)), np.int64)  # (B, K)
+    scores = np.empty(indices.shape, np.float32)
+    for block_number, part in enumerate(known.chunks(rows)):
+        block = slice(block_number * rows, block_number * rows + len(part))
+        with np.errstate(invalid="ignore", over="ignore"):  # rank_items refuses them, and names the user
+            products = np.matmul(vectors[block], item_vectors.T, out=buffer[: len(part)])  # (rows, N)
+        indices[block] = rank_items(products, part, k, candidates, overwrite_scores=True)
+        scores[block] = np.take_along_axis(products, np.maximum(indices[block], 0), 1)
+    scores[indices < 0] = -np.inf
+    return indices, scores

@@ -25,6 +25,12 @@ _FEW: Final = 5.0  # interactions at which popularity has lost about a third of 
 _TIE: Final = np.float32(1e-3)  # of the mean user's scores, which order what nothing else does
 _CELLS: Final = 1 << 20  # scores computed at once: 8 MB in double precision
 _ALIKE: Final = 1e-9
+DISLIKE_WEIGHT: Final = 0.4  # by default, as `tastevec.schema` has it: this module travels without it
+# How a disliked item pushes away, chosen on validation users. At the default weight the lowest rating says no more that its
+# item was chosen, and pushes with 0.4 of these shares of the largest amount. More confidence of iALS changes nothing.
+_CHOSEN: Final = 1 / DISLIKE_WEIGHT
+_AWAY: Final = 0.75
+_AWAY_LAGGED: Final = 0.25  # of the latest items, which tell what follows rather than what is liked
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +79,16 @@ class Component(Protocol):
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    def score(self, known: Known) -> NDArray[np.float32]:
-        """Return the scores (B, N)."""
+    def score(
+        self, known: Known, push: NDArray[np.float32] | float = 0.0, away: float = 0.0
+    ) -> NDArray[np.float32]:
+        """Return the scores (B, N).
+
+        Args:
+            known: The interactions.
+            push: (R + 1,) how much the ratings of each bin push away, from 0 to 1.
+            away: How far, as a share of the largest amount.
+        """
 
     def fits(self, n_items: int, levels: int) -> bool:
         """Return whether the arrays are of so many items, and of ``levels`` rating bins."""
@@ -98,10 +112,12 @@ class SparseRegression:
     inputs: NDArray[np.float32]
     fading: NDArray[np.float32]
 
-    def score(self, known: Known) -> NDArray[np.float32]:
-        """Return the scores (B, N)."""
-        n = len(self.rows)
-        row, amount, owners = self.rows[known.items], self.inputs[known.rating_bins], known.owners
+    def score(
+        self, known: Known, push: NDArray[np.float32] | float = 0.0, away: float = 0.0
+    ) -> NDArray[np.float32]:
+        """Return the scores (B, N); see `Component`."""
+        n, inputs = len(self.rows), _pushed(self.inputs, push, away)
+        row, amount, owners = self.rows[known.items], inputs[known.rating_bins], known.owners
         read = row >= 0
         if len(self.fading):
             read &= known.lags < len(self.fading)
@@ -147,16 +163,18 @@ class Factors:
         factors = self.factors.astype(np.float64)
         return factors, factors.T @ factors + self.ridge[0] * np.eye(factors.shape[1])
 
-    def score(self, known: Known) -> NDArray[np.float32]:
-        """Return the scores (B, N)."""
-        factors, base = self._exact
+    def score(
+        self, known: Known, push: NDArray[np.float32] | float = 0.0, away: float = 0.0
+    ) -> NDArray[np.float32]:
+        """Return the scores (B, N); see `Component`."""
+        pull, (factors, base) = _pushed(self.pull, push, away), self._exact
         found = np.zeros((len(known.lengths), len(base)))
         ends = np.cumsum(known.lengths)
         for user, (end, length) in enumerate(zip(ends.tolist(), known.lengths.tolist(), strict=True)):
             own = slice(end - length, end)
             bins, vectors = known.rating_bins[own], factors[known.items[own]]
             system = base + (vectors * self.confidence[bins, None]).T @ vectors
-            found[user] = np.linalg.solve(system, self.pull[bins] @ vectors)
+            found[user] = np.linalg.solve(system, pull[bins] @ vectors)
         return (found @ factors.T).astype(np.float32)
 
     def fits(self, n_items: int, levels: int) -> bool:
@@ -175,7 +193,12 @@ class FadingPopularity:
 
     logs: NDArray[np.float32]
 
-    def score(self, known: Known) -> NDArray[np.float32]:
+    def score(
+        self,
+        known: Known,
+        push: NDArray[np.float32] | float = 0.0,  # noqa: ARG002  of the protocol
+        away: float = 0.0,  # noqa: ARG002  as above
+    ) -> NDArray[np.float32]:
         """Return the scores (B, N)."""
         weights = 1 / np.sqrt(1 + known.lengths / _FEW)
         return (weights[:, None] * self.logs).astype(np.float32)
@@ -197,6 +220,13 @@ def standardized(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(centered / np.where(deviations > _ALIKE, deviations, 1), np.float32)
 
 
+def _pushed(
+    amounts: NDArray[np.float32], push: NDArray[np.float32] | float, away: float
+) -> NDArray[np.float32]:
+    """Return what is left of the amounts that ratings count, (R + 1,) by rating bin; see `Component.score`."""
+    return np.asarray(amounts - push * (_CHOSEN * amounts + away * amounts.max(initial=0)), np.float32)
+
+
 _KINDS: Final = (SparseRegression, Factors, FadingPopularity)
 
 
@@ -210,6 +240,8 @@ class ClosedForm:
             the standardized sum of all others is added.
         mean: (N,) float32, the mean *overall* scores of training users, which a short history is shrunk to.
         ridge: (1,) float32, of the squared length of a user vector in the list loss.
+        push: (R + 1,) float32, how far below the middle the ratings of a bin are, in (0, 1] there, else 0; of 0 throughout
+            the weight of dislikes changes nothing.
         table: (N + A, D) float32 item vectors, of the items of the training and of A items that were added later.
         added: (A,) rows of the latter. They change no user vector; in a history, the nearest item of the training stands
             for each.
@@ -219,6 +251,7 @@ class ClosedForm:
     weights: Mapping[str, Mapping[str, float]]
     mean: NDArray[np.float32]
     ridge: NDArray[np.float32]
+    push: NDArray[np.float32]
     table: NDArray[np.float32]
     added: Sequence[int] = ()
 
@@ -268,7 +301,12 @@ class ClosedForm:
         return np.where(own.any(axis=1), nearest, -1)[place]
 
     def scores(
-        self, horizon: str, known: Known, once: Known, states: NDArray[np.float32] | None = None
+        self,
+        horizon: str,
+        known: Known,
+        once: Known,
+        states: NDArray[np.float32] | None = None,
+        dislike_weight: float = DISLIKE_WEIGHT,
     ) -> NDArray[np.float32]:
         """Return the scores (B, N), standardized for each user.
 
@@ -277,14 +315,16 @@ class ClosedForm:
             known: The interactions in their order, which the lagged regressions read.
             once: The interactions that all others read: each item once.
             states: (B, D) states of the transformer; None where it has no weight.
+            dislike_weight: From 0 to 1, how much ratings below the middle push away.
         """
+        push = np.float32(dislike_weight) * self.push
         total: NDArray[np.float32] = np.zeros((len(known.lengths), len(self.mean)), np.float32)
         weights = dict(self.weights[horizon])
         of_states = np.float32(weights.pop(TRANSFORMER, 0.0))
         for name, weight in weights.items():
             component = self.components[name]
-            read = known if reads_order(component) else once
-            total += np.float32(weight) * standardized(component.score(read))
+            read, away = (known, _AWAY_LAGGED) if reads_order(component) else (once, _AWAY)
+            total += np.float32(weight) * standardized(component.score(read, push, away))
         total = standardized(total)
         if states is not None:
             exact = states.astype(np.float64) @ self._solver.vectors.T  # for which no other user matters
@@ -295,7 +335,11 @@ class ClosedForm:
         return standardized(total + shares[:, None] * self.mean)
 
     def encode(
-        self, horizon: str, arrays: Mapping[str, NDArray[Any]], states: NDArray[np.float32] | None = None
+        self,
+        horizon: str,
+        arrays: Mapping[str, NDArray[Any]],
+        states: NDArray[np.float32] | None = None,
+        dislike_weight: float = DISLIKE_WEIGHT,
     ) -> NDArray[np.float32]:
         """Return the user embeddings (B, D), whose inner products with the item vectors rank what the scores rank.
 
@@ -303,12 +347,14 @@ class ClosedForm:
             horizon: ``overall`` or ``next``.
             arrays: Of `InputConfig.arrays`.
             states: (B, D) states of the transformer; None where it has no weight.
+            dislike_weight: From 0 to 1, how much ratings below the middle push away.
         """
         known, once = self.known(arrays)
         found = np.zeros((len(known.lengths), self.vectors.shape[1]), np.float32)
         users = max(1, _CELLS // max(len(self.mean), 1))
         for (some, read), (_, own) in zip(known.chunks(users), once.chunks(users), strict=True):
-            scores = self.scores(horizon, read, own, None if states is None else states[some])
+            of_some = None if states is None else states[some]
+            scores = self.scores(horizon, read, own, of_some, dislike_weight)
             found[some] = self._solver.solve(TopLists.of(scores, own.owners, own.items, LENGTHS[horizon]))
         return found
 
@@ -319,7 +365,7 @@ class ClosedForm:
             for name, one in self.components.items()
             for part in fields(one)
         }
-        return {**named, "mean": self.mean, "ridge": self.ridge}
+        return {**named, "mean": self.mean, "ridge": self.ridge, "push": self.push}
 
     @classmethod
     def of(
@@ -343,10 +389,10 @@ class ClosedForm:
         components = {name: _component(name, one, n_items, levels) for name, one in parts.items()}
         named = {name for each in weights.values() for name in each} - {TRANSFORMER}
         shapes = {name: array.shape for name, array in own.items()}
-        complete = shapes == {"mean": (n_items,), "ridge": (1,)} and {*weights} == {*LENGTHS}
-        if not complete or not named <= components.keys():
+        expected = {"mean": (n_items,), "ridge": (1,), "push": (levels,)}
+        if shapes != expected or {*weights} != {*LENGTHS} or not named <= components.keys():
             raise ValueError(f"components {sorted(components)}, weights {sorted(named)}, {shapes}")
-        return cls(components, weights, own["mean"], own["ridge"], table, added)
+        return cls(components, weights, own["mean"], own["ridge"], own["push"], table, added)
 
 
 def _component(name: str, arrays: Mapping[str, NDArray[Any]], n_items: int, levels: int) -> Component:

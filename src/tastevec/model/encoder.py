@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.models.bert.modeling_bert import BertEncoder
 from transformers.utils.generic import ModelOutput
 
-from .closed_form import ClosedForm
+from .closed_form import DISLIKE_WEIGHT, ClosedForm
 from .config import EncoderConfig, TasteConfig
 from .geometry import Geometry
 
@@ -97,7 +97,13 @@ class HistoryEncoder(PreTrainedModel):
         """Rows of the item embedding matrix added after training."""
         return list(self.config.added_items)
 
-    def encode(self, horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
+    def encode(
+        self,
+        horizon: str,
+        *,
+        dislike_weight: float = DISLIKE_WEIGHT,  # noqa: ARG002  of preset taste
+        **arrays: NDArray[np.generic],
+    ) -> NDArray[np.float32]:
         """Return the user embeddings (B, D) of a horizon, ``next`` or ``overall``, from the inputs of `forward` in NumPy."""
         return self.states(horizon, **arrays)
 
@@ -194,10 +200,15 @@ class TasteEncoder(HistoryEncoder):
         nn.init.eye_(self.input_projection.weight)
         self.head.weight.copy_(_INITIAL_NORM * torch.eye(self.config.dim, self.config.hidden_size))
 
-    def encode(self, horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Return the user embeddings (B, D) of a horizon, ``next`` or ``overall``, from the arrays of `InputConfig.arrays`."""
+    def encode(
+        self, horizon: str, *, dislike_weight: float = DISLIKE_WEIGHT, **arrays: NDArray[np.generic]
+    ) -> NDArray[np.float32]:
+        """Return the user embeddings (B, D) of a horizon, ``next`` or ``overall``, from the arrays of `InputConfig.arrays`.
+
+        With a higher ``dislike_weight``, up to 1, ratings below the middle of the scale push further away.
+        """
         states = self.states(horizon, **arrays) if self.closed_form.reads_states(horizon) else None
-        return self.closed_form.encode(horizon, arrays, states)
+        return self.closed_form.encode(horizon, arrays, states, dislike_weight)
 
     def forward(
         self,

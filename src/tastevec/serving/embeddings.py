@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tastevec.data.files import result_file
 from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.errors import DataError, SettingsError
-from tastevec.schema import NORM, USER_ID, VECTOR
+from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, DISLIKE_WEIGHT, NORM, USER_ID, VECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,7 @@ class Embeddings:
         n_known: (B,) int64, those with an item of the model; 0: the vector is that of a user without a history.
         horizon: The horizon of the vectors.
         space: The embedding space of the model; vectors of different spaces or horizons are not comparable.
+        dislike_weight: How far ratings below the middle of the scale pushed away.
 
     Examples:
         >>> one = np.ones(1, np.int64)
@@ -59,6 +60,7 @@ class Embeddings:
     n_known: NDArray[np.int64]
     horizon: Horizon
     space: str
+    dislike_weight: float = DEFAULT_DISLIKE_WEIGHT
 
     def __len__(self) -> int:
         """Return B."""
@@ -88,10 +90,10 @@ class Embeddings:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def to_arrow(self) -> pa.Table:
-        """Return ``user_id, vector, norm`` (vectors as fixed-size lists of float32), with space and horizon as metadata."""
+        """Return ``user_id, vector, norm`` (vectors as fixed-size lists of float32), with space, horizon and weight of dislikes as metadata."""
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(self.matrix.ravel()), self.matrix.shape[1])
         ids = pa.array(self.ids, pa.string() if self.ids.dtype == object else pa.int64())
-        metadata = {"space": self.space, "horizon": self.horizon}
+        metadata = {"space": self.space, "horizon": self.horizon, DISLIKE_WEIGHT: f"{self.dislike_weight:g}"}
         columns = {USER_ID: ids, VECTOR: vectors, NORM: pa.array(self.norms)}
         return pa.table(columns).replace_schema_metadata(metadata)
 

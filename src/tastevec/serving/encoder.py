@@ -18,10 +18,10 @@ import numpy as np
 
 from tastevec.data.arrays import read_arrays
 from tastevec.data.files import damaged
-from tastevec.errors import FormatError
+from tastevec.errors import FormatError, SettingsError
 from tastevec.model.closed_form import ClosedForm
 from tastevec.model.geometry import Geometry
-from tastevec.schema import ENCODER_FILE, TRAIN_AGAIN, WEIGHTS_FILE
+from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, ENCODER_FILE, TRAIN_AGAIN, WEIGHTS_FILE
 from tastevec.serving.graph import check_graph
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ class Encoder(Protocol):
     def added_items(self) -> list[int]:
         """Indices of the items that were added after training."""
 
-    def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
+    def encode(
+        self, horizon: str, *, dislike_weight: float = DEFAULT_DISLIKE_WEIGHT, **arrays: NDArray[Any]
+    ) -> NDArray[np.float32]:
         """Return the user embeddings (B, D) for a horizon, from the arrays of `InputConfig.arrays`."""
 
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> Encoder:
@@ -196,12 +198,14 @@ class OnnxEncoder:
         """Indices of the items that were added after training."""
         return list(self.config["added_items"])
 
-    def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
+    def encode(
+        self, horizon: str, *, dislike_weight: float = DEFAULT_DISLIKE_WEIGHT, **arrays: NDArray[Any]
+    ) -> NDArray[np.float32]:
         """Return the user embeddings (B, D) for ``next`` or ``overall``, from the arrays of `InputConfig.arrays`."""
         if self._closed_form is None:
             return self._last_output(arrays)
         states = self._last_output(arrays) if self._closed_form.reads_states(horizon) else None
-        return self._closed_form.encode(horizon, arrays, states)
+        return self._closed_form.encode(horizon, arrays, states, dislike_weight)
 
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> OnnxEncoder:
         """Return the encoder with a larger item embedding matrix (N, D), whose rows ``added`` came after training.
@@ -266,6 +270,20 @@ _BATCH_ITEMS: Final = 8_192  # of a batch, with padding: a few MB of vectors
 _BATCH_ITEMS_GPU: Final = 1 << 18  # a small batch would leave a GPU idle
 
 
+def check_dislike_weight(weight: float) -> float:
+    """Return the weight of dislikes; refuse one that is not from 0 to 1.
+
+    Raises:
+        SettingsError: It is not a number, or out of range.
+    """
+    given: object = weight  # which a caller may get wrong
+    if not isinstance(given, int | float | np.number) or not 0 <= weight <= 1:
+        raise SettingsError(
+            f"dislike_weight: {weight!r}. Expected a number from 0 to 1. Omit it for {DEFAULT_DISLIKE_WEIGHT:g}."
+        )
+    return float(weight)
+
+
 class UserVectors(NamedTuple):
     """Vectors (B, D) of users, of unit length, and the lengths (B,) of their embeddings, which do not matter to a ranking."""
 
@@ -285,7 +303,11 @@ class UserVectors(NamedTuple):
 
 
 def encode_histories(
-    model: Encoder, reading: InputConfig, histories: Histories, horizon: Horizon
+    model: Encoder,
+    reading: InputConfig,
+    histories: Histories,
+    horizon: Horizon,
+    dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
 ) -> UserVectors:
     """Return the vectors of users; no vector depends on the other users.
 
@@ -299,7 +321,8 @@ def encode_histories(
     norms, geometry = np.zeros(len(histories), np.float32), model.geometry
 
     def encode_batch(users: NDArray[np.int64], encoder: Encoder = model) -> None:
-        embeddings = encoder.encode(horizon, **reading.arrays(histories.take(users)))
+        arrays = reading.arrays(histories.take(users))
+        embeddings = encoder.encode(horizon, dislike_weight=dislike_weight, **arrays)
         vectors[users], norms[users] = geometry.of_users(embeddings)
 
     if len(batches) > 1 and isinstance(model, OnnxEncoder):

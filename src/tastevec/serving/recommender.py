@@ -18,11 +18,23 @@ from tastevec.data.intake.report import number
 from tastevec.data.intake.settings import ItemSettings, several_tables
 from tastevec.data.intake.stated import HISTORY_SETTINGS, check_names, intake_settings
 from tastevec.data.intake.values import BadValueError, read_id
-from tastevec.data.topk import rank_items
+from tastevec.data.topk import best_items
 from tastevec.errors import DataError, FormatError, SettingsError, TastevecWarning, UnknownItemError
-from tastevec.schema import ITEM_ID, NORM, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon, Unknown
+from tastevec.schema import (
+    DEFAULT_DISLIKE_WEIGHT,
+    ITEM_ID,
+    NORM,
+    RANK,
+    SCORE,
+    SIMILARITY,
+    TITLE,
+    USER_ID,
+    VECTOR,
+    Horizon,
+    Unknown,
+)
 from tastevec.serving.embeddings import Embeddings, check_vectors
-from tastevec.serving.encoder import UserVectors, encode_histories
+from tastevec.serving.encoder import UserVectors, check_dislike_weight, encode_histories
 from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
 from tastevec.serving.hub import open_bundle, push
 from tastevec.serving.interactions import (
@@ -48,57 +60,7 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float32]
 
-_MAX_SCORES = 1 << 24  # of a block, 64 MB: with fewer users at once the matrix product is slower
 _MAX_USERS = 1024  # of a batch of recommendations
-
-
-def best_items(
-    vectors: NDArray[np.float32],
-    item_vectors: NDArray[np.float32],
-    known: Histories,
-    k: int,
-    candidates: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the indices and scores (B, K) of the best items that are not in each user's history, best first.
-
-    The ranking is over the full catalog, without an index: known items are excluded from the scores themselves, so that a
-    long history costs no more than a short one. Equal scores keep the order of the catalog. Memory is that of 16 million
-    scores, or of the item vectors where these are larger, for any number of users.
-
-    Args:
-        vectors: (B, D) float32, one per user of ``known``.
-        item_vectors: (N, D) float32.
-        known: The histories whose items are excluded.
-        k: Items per user; fewer where the catalog is smaller.
-        candidates: (N,) the items that may be returned; None is all.
-
-    Returns:
-        A user with fewer items left has the index -1 and the score minus infinity in the remaining columns.
-
-    Raises:
-        DataError: A score is not finite.
-
-    Examples:
-        >>> from tastevec.data.histories import Histories
-        >>> one = np.ones(1, np.float32)
-        >>> known = Histories(np.array([7]), np.array([0, 1]), np.array([0], np.int32), one, one, np.array([0]))
-        >>> items = np.array([[2, 0], [1, 1], [0, 3], [1, 0]], np.float32)
-        >>> best_items(np.array([[1, 0.5]], np.float32), items, known, 2)  # item 0 is known; 1 and 2 tie
-        (array([[1, 2]]), array([[1.5, 1.5]], dtype=float32))
-    """
-    items, dim = item_vectors.shape
-    rows = max(1, min(len(known), max(dim, _MAX_SCORES // items)))
-    buffer = np.empty((rows, items), np.float32)
-    indices = np.empty((len(known), min(k, items)), np.int64)  # (B, K)
-    scores = np.empty(indices.shape, np.float32)
-    for block_number, part in enumerate(known.chunks(rows)):
-        block = slice(block_number * rows, block_number * rows + len(part))
-        with np.errstate(invalid="ignore", over="ignore"):  # rank_items refuses them, and names the user
-            products = np.matmul(vectors[block], item_vectors.T, out=buffer[: len(part)])  # (rows, N)
-        indices[block] = rank_items(products, part, k, candidates, overwrite_scores=True)
-        scores[block] = np.take_along_axis(products, np.maximum(indices[block], 0), 1)
-    scores[indices < 0] = -np.inf
-    return indices, scores
 
 
 def load(folder: Path | str, *, runtime: Runtime = "auto", revision: str | None = None) -> Recommender:
@@ -127,6 +89,9 @@ class Recommender:
 
     ``overall``: long-term preferences (order-free). ``next``: what the user is likely to want next (order-aware).
 
+    ``dislike_weight``, from 0 to 1, says how far ratings below the middle of the scale push away; without such ratings it changes
+    nothing. Vectors and `Embeddings` keep the weight that they were encoded with.
+
     All vectors have unit length. The score of an item is the inner product with its vector, which is the cosine, from -1 to 1:
     inner product, cosine and Euclidean distance rank items alike. Scores are comparable within one user, not between users.
 
@@ -134,8 +99,8 @@ class Recommender:
         DataError: In each method with ``interactions``: an interaction is invalid, or under 5 % of 20 or more are with an item
             of the catalog (but for "ignore").
         UnknownItemError: An item is not in the catalog: in each method with ``item_id``, or with ``unknown`` "raise".
-        SettingsError: In each method with ``k`` or ``horizon``: ``k`` is below 1, the horizon is unknown, or `Embeddings` are
-            of another horizon.
+        SettingsError: In each method with ``k``, ``horizon`` or ``dislike_weight``: ``k`` is below 1, the horizon is unknown,
+            `Embeddings` are of another horizon, or the weight is not from 0 to 1.
         FormatError: In each method with tags: the model has none.
 
     Warns:
@@ -197,7 +162,12 @@ class Recommender:
 
     @overload
     def encode(
-        self, interactions: OneUser, *, horizon: Horizon = "overall", unknown: Unknown = "warn"
+        self,
+        interactions: OneUser,
+        *,
+        horizon: Horizon = "overall",
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
+        unknown: Unknown = "warn",
     ) -> Vector: ...
     @overload
     def encode(
@@ -205,6 +175,7 @@ class Recommender:
         interactions: ManyUsers,
         *,
         horizon: Horizon = "overall",
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
         unknown: Unknown = "warn",
         **how: Unpack[TableChoices],
     ) -> Embeddings: ...
@@ -213,6 +184,7 @@ class Recommender:
         interactions: OneUser | ManyUsers,
         *,
         horizon: Horizon = "overall",
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
         unknown: Unknown = "warn",
         **how: Unpack[TableChoices],
     ) -> Vector | Embeddings:
@@ -221,15 +193,17 @@ class Recommender:
         Args:
             interactions: See the class.
             horizon: The horizon.
+            dislike_weight: See the class.
             unknown: See the class.
             how: How a table is read, such as ``columns={"user_id": "reader"}``; see `TableChoices`.
         """
-        users, found = self._encoded(interactions, horizon, unknown, how=how)
+        users, found = self._encoded(interactions, horizon, unknown, how=how, dislike_weight=dislike_weight)
         if is_one_user(interactions):
             vector: Vector = found.vectors[0]
             return vector
         counts = (users.n_interactions, users.n_known)
-        return Embeddings(users.histories.user_ids, *found, *counts, horizon, self.bundle.space)
+        ids, space = users.histories.user_ids, self.bundle.space
+        return Embeddings(ids, *found, *counts, horizon, space, dislike_weight)
 
     def recommend(
         self,
@@ -237,6 +211,7 @@ class Recommender:
         *,
         k: int = 10,
         horizon: Horizon = "overall",
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
         seen: OneUser = (),
         unknown: Unknown = "warn",
         **how: Unpack[TableChoices],
@@ -249,11 +224,12 @@ class Recommender:
             interactions: See the class; or `Embeddings`, or the vector (D,) of one user.
             k: Items per user.
             horizon: The horizon.
+            dislike_weight: See the class.
             unknown: See the class.
             how: As in `encode`.
             seen: The interactions of a vector's user, whose items are not recommended, or the same for all `Embeddings`.
         """
-        users, (vectors, _) = self._encoded(interactions, horizon, unknown, seen, how)
+        users, (vectors, _) = self._encoded(interactions, horizon, unknown, seen, how, dislike_weight)
         table = pa.Table.from_batches([self._best(users.histories, vectors, _at_least_one(k))])
         indices = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
         table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(indices))
@@ -277,6 +253,7 @@ class Recommender:
         *,
         k: int = 10,
         horizon: Horizon = "overall",
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
         unknown: Unknown = "warn",
     ) -> pa.Table:
         """Return the users nearest to one user: user_id, rank from 1, similarity.
@@ -289,6 +266,7 @@ class Recommender:
             users: `Embeddings` of this model, or a Parquet file or a table of them.
             k: Users to return.
             horizon: The horizon of all vectors.
+            dislike_weight: See the class.
             unknown: See the class.
 
         Raises:
@@ -298,7 +276,7 @@ class Recommender:
         if not isinstance(known, Neighbors):
             known = read_user_vectors(known, self.bundle.space, horizon=horizon)
         check_vectors("users", self.bundle.space, known.horizon, self.bundle.space, horizon)
-        queries, (vectors, _) = self._encoded(interactions, horizon, unknown)
+        queries, (vectors, _) = self._encoded(interactions, horizon, unknown, dislike_weight=dislike_weight)
         nearest = known.nearest(vectors, _at_least_one(k))
         ids = queries.histories.user_ids
         pairs = pa.Table.from_batches([neighbor_pairs(USER_ID, ids, known.ids, *nearest)])
@@ -314,6 +292,7 @@ class Recommender:
         tags: int = 10,
         contributions: int = 3,
         horizon: Horizon = "overall",
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
         unknown: Unknown = "warn",
     ) -> list[TagExplanation]: ...
     @overload
@@ -324,6 +303,7 @@ class Recommender:
         tags: int = 10,
         contributions: int = 3,
         horizon: Horizon = "overall",
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
         unknown: Unknown = "warn",
     ) -> dict[Any, list[TagExplanation]]: ...
     def explain(
@@ -333,6 +313,7 @@ class Recommender:
         tags: int = 10,
         contributions: int = 3,
         horizon: Horizon = "overall",
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
         unknown: Unknown = "warn",
     ) -> list[TagExplanation] | dict[Any, list[TagExplanation]]:
         """Return the tags of one user, the largest strength times reliability first, with the contributions of rated items.
@@ -340,20 +321,27 @@ class Recommender:
         Of several users the result has one such list per user ID. A vector, or `Embeddings`, have no contributions.
         """
         directions = self.tags
-        users, (vectors, _) = self._encoded(interactions, horizon, unknown)
+        users, (vectors, _) = self._encoded(interactions, horizon, unknown, dislike_weight=dislike_weight)
         histories = users.histories
         if isinstance(interactions, Embeddings | np.ndarray):
             contributions = 0
         explanations = explain_users(
-            self.attribution(horizon), directions, histories, vectors, tags=tags, contributions=contributions
+            self.attribution(horizon, dislike_weight),
+            directions,
+            histories,
+            vectors,
+            tags=tags,
+            contributions=contributions,
         )
         if is_one_user(interactions):
             return explanations[0]
         return dict(zip(histories.user_ids.tolist(), explanations, strict=True))
 
-    def attribution(self, horizon: Horizon) -> Attribution:
+    def attribution(self, horizon: Horizon, dislike_weight: float = DEFAULT_DISLIKE_WEIGHT) -> Attribution:
         """Return the leave-one-out attribution for a horizon."""
-        return Attribution(lambda histories: self.vectors(histories, horizon), self.bundle.item_ids, horizon)
+        return Attribution(
+            lambda histories: self.vectors(histories, horizon, dislike_weight), self.bundle.item_ids, horizon
+        )
 
     def explain_item(self, item_id: object, *, tags: int = 10) -> list[TagExplanation]:
         """Return the tags of an item."""
@@ -474,32 +462,47 @@ class Recommender:
         check_names(stated, HISTORY_SETTINGS)
         return open_file(path, self.bundle.item_ids, self.reading, intake_settings(stated), memory=memory)
 
-    def vectors(self, histories: Histories, horizon: Horizon) -> Vector:
+    def vectors(
+        self, histories: Histories, horizon: Horizon, dislike_weight: float = DEFAULT_DISLIKE_WEIGHT
+    ) -> Vector:
         """Return the vectors (B, D) of users."""
-        return self.user_vectors(histories, horizon).vectors
+        return self.user_vectors(histories, horizon, dislike_weight).vectors
 
-    def user_vectors(self, histories: Histories, horizon: Horizon) -> UserVectors:
+    def user_vectors(
+        self, histories: Histories, horizon: Horizon, dislike_weight: float = DEFAULT_DISLIKE_WEIGHT
+    ) -> UserVectors:
         """Return the vectors (B, D) and norms (B,) of users."""
         if horizon not in get_args(Horizon):
             raise SettingsError(f"horizon: {horizon!r}. Expected {' or '.join(get_args(Horizon))}.")
-        return encode_histories(self.bundle.model, self.bundle.reading, histories, horizon)
+        weight = check_dislike_weight(dislike_weight)
+        return encode_histories(self.bundle.model, self.bundle.reading, histories, horizon, weight)
 
-    def encode_batches(self, users: Iterable[Histories], horizon: Horizon) -> Iterator[pa.RecordBatch]:
+    def encode_batches(
+        self,
+        users: Iterable[Histories],
+        horizon: Horizon,
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
+    ) -> Iterator[pa.RecordBatch]:
         """Yield ``user_id, vector, norm`` of each batch of users."""
         dim = self.item_vectors.shape[1]
         for histories in users:
-            vectors, norms = self.user_vectors(histories, horizon)
+            vectors, norms = self.user_vectors(histories, horizon, dislike_weight)
             lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
             columns = [pa.array(histories.user_ids), lists, pa.array(norms)]
             yield pa.RecordBatch.from_arrays(columns, names=[USER_ID, VECTOR, NORM])
 
     def recommend_batches(
-        self, users: Iterable[Histories], *, k: int, horizon: Horizon
+        self,
+        users: Iterable[Histories],
+        *,
+        k: int,
+        horizon: Horizon,
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
     ) -> Iterator[pa.RecordBatch]:
         """Yield ``user_id, item_id, rank, score`` of each batch of users."""
         _at_least_one(k)
         for histories in (part for batch in users for part in batch.chunks(_MAX_USERS)):
-            yield self._best(histories, self.vectors(histories, horizon), k)
+            yield self._best(histories, self.vectors(histories, horizon, dislike_weight), k)
 
     def _best(self, known: Histories, vectors: NDArray[np.float32], k: int) -> pa.RecordBatch:
         """Return ``user_id, item_id, rank, score`` of users, from their histories and vectors (B, D)."""
@@ -521,17 +524,19 @@ class Recommender:
         unknown: Unknown,
         seen: OneUser = (),
         how: Mapping[str, Any] | None = None,
+        dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
     ) -> tuple[ParsedUsers, UserVectors]:
         """Return users and their vectors; embeddings have the history ``seen``.
 
         Raises:
             DataError: Embeddings are of another space, or a vector has another shape.
-            SettingsError: Embeddings are of another horizon.
+            SettingsError: Embeddings are of another horizon, or the weight is not from 0 to 1.
         """
+        check_dislike_weight(dislike_weight)
         is_vector = isinstance(users, np.ndarray) and users.dtype.kind == "f"
         if not (is_vector or isinstance(users, Embeddings)):
             parsed = self._parse(users, unknown, how=how)
-            return parsed, self.user_vectors(parsed.histories, horizon)
+            return parsed, self.user_vectors(parsed.histories, horizon, dislike_weight)
         if isinstance(users, Embeddings):
             check_vectors("users", users.space, users.horizon, self.bundle.space, horizon)
             ids, vectors, norms = users.ids, users.matrix, users.norms

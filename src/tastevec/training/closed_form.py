@@ -14,7 +14,7 @@ from tastevec.evaluation.tasks import build_task
 from tastevec.model.closed_form import LENGTHS, ClosedForm
 from tastevec.model.list_solver import RIDGE, TopLists
 from tastevec.training.item_vectors import STEPS, fit_item_vectors
-from tastevec.training.teacher import component_fits
+from tastevec.training.teacher import component_fits, low_share, push_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -70,7 +70,8 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
     given = np.zeros((n_items, dim), np.float32) if vectors is None else vectors
     weights: dict[str, Mapping[str, float]] = {str(name): each for name, each in settings.weights.items()}
     ridge = np.array([RIDGE], np.float32)
-    model = ClosedForm(components, weights, np.zeros(n_items, np.float32), ridge, given)
+    push = push_of(reading.scale, low_share(train, reading.scale))
+    model = ClosedForm(components, weights, np.zeros(n_items, np.float32), ridge, push, given)
     rng = np.random.default_rng(seed)
     hidden = build_task("random-20pct", train, scale=reading.scale, seed=seed).inputs
     some = np.sort(rng.choice(len(hidden), min(_LISTS, len(hidden)), replace=False))

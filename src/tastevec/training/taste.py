@@ -20,11 +20,12 @@ from tastevec.model.closed_form import TRANSFORMER, ClosedForm
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.model.geometry import Geometry
+from tastevec.schema import DEFAULT_DISLIKE_WEIGHT
 from tastevec.training.checkpoints import SaveClosedForm, load_closed_form
 from tastevec.training.closed_form import fit_closed_form
 from tastevec.training.distributed import rank
 from tastevec.training.settings import TasteSettings
-from tastevec.training.teacher import TeacherSettings
+from tastevec.training.teacher import TeacherSettings, low_share
 from tastevec.training.teacher_search import choose_teacher, weigh_transformer
 from tastevec.training.trainer import encoded, train_encoder, validate
 
@@ -143,7 +144,9 @@ def _closed_form(
     if initial is None:
         counts = np.bincount(train.once().items, minlength=n_items)
         initial = initial_vectors(model.table, features, counts)
-    return dataclasses.replace(model, table=initial.vectors), chosen.as_json(), initial.origins
+    facts = {**chosen.as_json(), "low_ratings": round(low_share(train, scale), 4)}
+    facts["dislikes"] = bool(model.push.any())
+    return dataclasses.replace(model, table=initial.vectors), facts, initial.origins
 
 
 def _initial(vectors: NDArray[np.float32], run: TrainingRun, settings: TasteSettings) -> TasteEncoder:
@@ -168,7 +171,7 @@ def _geometry(model: TasteEncoder, run: TrainingRun) -> Geometry:
     users = len(run.train)
     some = run.train.take(np.arange(0, users, -(-users // _FOLD_USERS) or 1))
     parts = [
-        model.encode(horizon, **run.input_config.arrays(chunk))
+        model.encode(horizon, dislike_weight=DEFAULT_DISLIKE_WEIGHT, **run.input_config.arrays(chunk))
         for horizon in ("next", "overall")
         for chunk in some.chunks(_FOLD_CHUNK)
     ]

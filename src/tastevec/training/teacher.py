@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
+from tastevec.data.value_scale import TOUCHED
 from tastevec.items.als import AlsSettings, als_factors
 from tastevec.items.regression import ItemProducts, ItemRegression, Lags
 from tastevec.model.closed_form import Factors, FadingPopularity, Known, SparseRegression, standardized
@@ -29,6 +30,7 @@ _SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)  # 1 to 5 stars
 _INPUTS: Final = (0.0, 0.0, 0.4, 1.0, 1.0)  # what they say as an input, and as a target
 _TARGETS: Final = (0.0, 0.2, 0.5, 1.0, 1.0)
 _UNRATED: Final = 0.5  # the share of an interaction without a value
+MOST_LOW: Final = 0.4  # of the training ratings below the middle; with more, the middle of the scale is not that of the taste
 _NEVER: Final = 1e-6  # of an item that nobody wants
 STRONGEST: Final = 200  # weights of an item that a model keeps
 
@@ -85,6 +87,28 @@ def _grades(
 def level_shares(scale: ValueScale) -> NDArray[np.float32]:
     """Return the share of each rating bin, and NaN for interactions without a value, (R + 1,)."""
     return np.append(scale.bin_shares(), np.float32(np.nan))
+
+
+def low_share(train: Histories, scale: ValueScale) -> float:
+    """Return the share of the ratings that are below the middle of an explicit scale; 0 without ratings, or of another kind."""
+    shares = scale.share(train.ratings)
+    rated = shares[np.isfinite(shares)]
+    return float(np.mean(rated < TOUCHED)) if scale.kind == "explicit" and len(rated) else 0.0
+
+
+def push_of(scale: ValueScale, low: float) -> NDArray[np.float32]:
+    """Return how far below the middle the ratings of each bin are, (R + 1,) from 0 to 1.
+
+    Zeros where ratings are not explicit, and where those below the middle are common, and so no sign of dislike.
+
+    Args:
+        scale: The value scale.
+        low: See `low_share`.
+    """
+    shares = np.nan_to_num(level_shares(scale), nan=TOUCHED)
+    below = np.maximum(TOUCHED - shares, 0) / TOUCHED
+    known = scale.kind == "explicit" and low <= MOST_LOW
+    return np.asarray(below if known else np.zeros_like(below), np.float32)
 
 
 def known_of(histories: Histories, scale: ValueScale) -> Known:

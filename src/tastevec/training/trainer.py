@@ -383,7 +383,7 @@ def _cosine_distance(model: TasteEncoder | NoteEncoder, users: Histories, config
     for chunk in users.chunks(_CHUNK):
         batch = top_rated_batch(chunk, config)
         owners, targets = batch.pop("target_users"), batch.pop("target_items")
-        embeddings = model.encode("next", **batch)  # (B, D)
+        embeddings = model.states("next", **batch)  # (B, D)
         distances = cosine_distance(embeddings[owners], model.item_vectors[targets])
         total, count = total + float(distances.sum()), count + len(distances)
     return total / max(count, 1)

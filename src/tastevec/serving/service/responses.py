@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from pydantic_core import to_json
 
+from tastevec.data.topk import best_items
 from tastevec.schema import MOVIELENS_NOUN, Horizon
 from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
 from tastevec.serving.interactions import (
@@ -23,7 +24,6 @@ from tastevec.serving.interactions import (
     parse_users,
 )
 from tastevec.serving.parsed_users import ModelReading, ParsedUsers
-from tastevec.serving.recommender import best_items
 from tastevec.serving.service import schemas
 from tastevec.serving.service.catalog import Catalog, example_user
 from tastevec.serving.service.error_messages import Problem, format_value
