@@ -151,32 +151,35 @@ def test_resumed_command_computes_each_user_once(command, bundle_folder, tmp_pat
 
 
 @pytest.mark.usefixtures("small_groups")
-@pytest.mark.parametrize("changed", ["histories", "horizon", "model"])
+@pytest.mark.parametrize("changed", ["histories", "horizon", "weight", "model"])
 def test_changed_input_is_not_resumed(changed, bundle_folder, tmp_path, monkeypatch):
     """With changed histories, only the changed groups are computed again."""
     with monkeypatch.context() as patch:
         stop_after(patch, 5, KeyboardInterrupt)
         run("encode", bundle_folder, "histories.parquet", "--out", "v.parquet")
-    model, horizon = bundle_folder, "overall"
+    model, horizon, weight = bundle_folder, "overall", "0.4"
     if changed == "histories":
         table = ratings().to_pydict()
         table["rating"][0] = 6 - table["rating"][0] if table["rating"][0] != 3 else 5
         pq.write_table(pa.table(table), "histories.parquet")
     elif changed == "horizon":
         horizon = "next"
+    elif changed == "weight":
+        weight = "0.7"
     else:
         grown = load(model).with_items(
             pa.table({"item_id": [900], "title": ["Rocket 900"], "genres": ["Sci-Fi"]})
         )
         model = tmp_path / "grown"
         grown.bundle.save(model)
-    words = ["encode", model, "histories.parquet", "--horizon", horizon, "--out"]
+    words = ["encode", model, "histories.parquet", "--horizon", horizon, "--dislike-weight", weight, "--out"]
     again = run(*words, "v.parquet")
     assert again.exit_code == 0, again.stderr
     found = 4 * GROUP if changed == "histories" else 0
     assert (f"Resumed: {found} users" in again.stderr) is bool(found)
     assert run(*words, "straight.parquet").exit_code == 0
     assert (tmp_path / "v.parquet").read_bytes() == (tmp_path / "straight.parquet").read_bytes()
+    assert pq.read_schema(tmp_path / "v.parquet").metadata[b"dislike_weight"] == weight.encode()
 
 
 @pytest.mark.usefixtures("small_groups")

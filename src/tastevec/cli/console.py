@@ -253,6 +253,25 @@ WhichHorizon = Annotated[
 ]
 
 
+def _weight(value: float) -> float:
+    """Refuse a weight out of range; a range of click takes NaN."""
+    if not 0 <= value <= 1:
+        raise typer.BadParameter(f"{value:g}. Expected a number from 0 to 1.")
+    return value
+
+
+DislikeWeight = Annotated[
+    float,
+    typer.Option(
+        "--dislike-weight",
+        metavar="0..1",
+        show_default=True,
+        callback=_weight,
+        help="How far ratings below the middle of the scale push away. Without such ratings, and for bert-cosine, it changes nothing.",
+    ),
+]
+
+
 def one_of(name: str, values: tuple[str, ...]) -> Callable[[str], str]:
     """Return a parser of a choice that names the new value where an old one is given."""
 

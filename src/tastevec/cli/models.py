@@ -120,8 +120,9 @@ _COMPONENTS: Final = {
 
 
 def _sums(facts: dict[str, Any]) -> str:
-    """Return a line for each horizon on the weights of the components, and why the transformer may have none."""
-    weights = facts["closed_form"].get("weights", {})
+    """Return a line for each horizon on the weights of components, and why the transformer or dislikes may have none."""
+    chosen = facts["closed_form"]
+    weights = chosen.get("weights", {})
     lines = []
     for horizon in weights:
         parts = [f"{weight:g} {_COMPONENTS.get(name, name)}" for name, weight in weights[horizon].items()]
@@ -130,6 +131,9 @@ def _sums(facts: dict[str, Any]) -> str:
         lines[-1] = "next: the same as overall, because the data have no order in time"
     elif lines and "transformer" not in weights["next"]:
         lines[-1] += " (no transformer: it does not help the validation users, or had no epoch)"
+    if chosen.get("low_ratings") and not chosen["dislikes"]:
+        share = f"{100 * chosen['low_ratings']:.0f} %"
+        lines.append(f"{share} of the ratings are below the middle of the scale, over 40 %: dislike_weight changes nothing")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from tastevec.cli.console import (
     AsJson,
+    DislikeWeight,
     HistoriesFile,
     Memory,
     ModelFolder,
@@ -27,7 +28,7 @@ from tastevec.cli.console import (
 from tastevec.cli.flags import HISTORY_FLAGS, takes_flags
 from tastevec.data.files import check_replaceable
 from tastevec.data.spark import Engine
-from tastevec.schema import Horizon, Unknown
+from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, Horizon, Unknown
 
 if TYPE_CHECKING:
     from tastevec.pipelines.batch import BatchResult
@@ -51,6 +52,7 @@ def encode(
         ),
     ],
     horizon: WhichHorizon = "overall",
+    dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT,
     unknown: WhatIsUnknown = "warn",
     engine: Annotated[
         Engine, typer.Option(help="Sorts the histories; spark also encodes them, on its workers.")
@@ -79,13 +81,14 @@ def encode(
             raise typer.BadParameter(
                 f"--unknown {unknown}: not with --engine spark, which ignores unknown items"
             )
-        facts: dict[str, Any] = {"out": out, "horizon": horizon}
+        how: dict[str, Any] = {"horizon": horizon, "dislike_weight": dislike_weight}
+        facts: dict[str, Any] = {"out": out, **how}
         if engine == "duckdb":
             check_replaceable(Path(out), inputs=(model, histories))
         if engine == "spark":
             spark = SparkConfig(master, scratch)
             facts |= write_vectors_on_spark(
-                model, histories, out, horizon=horizon, settings=intake_settings(stated), spark=spark
+                model, histories, out, **how, settings=intake_settings(stated), spark=spark
             )
             facts["seconds"] = output.seconds
         else:
@@ -93,7 +96,7 @@ def encode(
                 recommender = load_for_batch(model)
                 users = _open(histories, recommender, memory=memory, **stated)
                 written = write_vectors(
-                    recommender, users, Path(out), horizon=horizon, unknown=unknown, progress=progress
+                    recommender, users, Path(out), **how, unknown=unknown, progress=progress
                 )
             space, dim = recommender.bundle.space, recommender.item_vectors.shape[1]
             facts |= {
@@ -119,6 +122,7 @@ def recommend(
     out: OutFile,
     k: Annotated[int, typer.Option("--k", metavar="K", min=1, help="Items per user.")] = 10,
     horizon: WhichHorizon = "overall",
+    dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT,
     unknown: WhatIsUnknown = "warn",
     memory: Memory = "512MB",
     as_json: AsJson = False,
@@ -132,13 +136,14 @@ def recommend(
         from tastevec.pipelines.batch import load_for_batch, write_recommendations
 
         check_replaceable(out, inputs=(model, histories))
+        how: dict[str, Any] = {"horizon": horizon, "dislike_weight": dislike_weight}
         with progress_bar("Scoring items") as progress:
             recommender = load_for_batch(model)
             users = _open(histories, recommender, memory=memory, **stated)
             written = write_recommendations(
-                recommender, users, out, k=k, horizon=horizon, unknown=unknown, progress=progress
+                recommender, users, out, k=k, **how, unknown=unknown, progress=progress
             )
-        facts = {"out": out, "horizon": horizon, "k": k, "rows": written.rows}
+        facts = {"out": out, **how, "k": k, "rows": written.rows}
         facts |= _counts(users, written, output.seconds)
         text = f"Wrote {written.rows:,} recommendations for {facts['users']:,} users to {out} (horizon {horizon})."
         output.set(facts, f"{text}{_ignored(facts)}")
@@ -193,6 +198,7 @@ def similar(
     ] = None,
     k: Annotated[int, typer.Option("--k", metavar="K", min=1, help="Items or users per row.")] = 10,
     horizon: WhichHorizon = "overall",
+    dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT,
     unknown: WhatIsUnknown = "warn",
     as_json: AsJson = False,
 ) -> None:
@@ -227,7 +233,7 @@ def similar(
                 if users is None
                 else _groups(users, recommender, lambda *_: None, unknown=unknown, **stated)
             )
-            pairs, of = _pairs(recommender, groups, user_vectors, k, horizon)
+            pairs, of = _pairs(recommender, groups, user_vectors, k, (horizon, dislike_weight))
             facts |= {} if of is None else {"horizon": of}
             if out is not None:
                 rows = write_similar(pairs, out, facts, progress)
@@ -246,20 +252,25 @@ def _pairs(
     users: Iterable[Any] | None,
     user_vectors: Path | None,
     k: int,
-    horizon: Horizon,
+    how: tuple[Horizon, float],
 ) -> tuple[Iterator[Any], Horizon | None]:
-    """Return batches of pairs, and their horizon: of all items, of all users of ``user_vectors``, or of histories with those."""
+    """Return batches of pairs, and their horizon: of all items, of all users of ``user_vectors``, or of histories with those.
+
+    ``how`` are the horizon and the weight of dislikes of the histories.
+    """
     from tastevec.pipelines.batch import similar_among, similar_items, similar_users
     from tastevec.schema import USER_ID
     from tastevec.serving.neighbors import read_user_vectors
 
     if user_vectors is None:
         return similar_items(recommender, k=k), None
+    horizon, dislike_weight = how
     wanted = None if users is None else horizon
     known = read_user_vectors(user_vectors, recommender.bundle.space, horizon=wanted)
     if users is None:
         return similar_among(known, USER_ID, k=k), known.horizon
-    return similar_users(recommender, users, known, k=k, horizon=horizon), horizon
+    pairs = similar_users(recommender, users, known, k=k, horizon=horizon, dislike_weight=dislike_weight)
+    return pairs, horizon
 
 
 def _by_user(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -285,6 +296,7 @@ def explain(
     tags: Annotated[int, typer.Option(metavar="N", min=1, help="Tags per user.")] = 10,
     contributions: Annotated[int, typer.Option(metavar="N", min=0, help="Contributions per tag.")] = 3,
     horizon: WhichHorizon = "overall",
+    dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT,
     unknown: WhatIsUnknown = "warn",
     as_json: AsJson = False,
 ) -> None:
@@ -303,7 +315,8 @@ def explain(
         users: list[dict[str, Any]] = []
         with progress_bar("Explaining users") as progress:
             for group in _groups(histories, recommender, progress, unknown=unknown, **stated):
-                vectors, attribution = recommender.vectors(group, horizon), recommender.attribution(horizon)
+                vectors = recommender.vectors(group, horizon, dislike_weight)
+                attribution = recommender.attribution(horizon, dislike_weight)
                 explained = explain_users(
                     attribution, recommender.tags, group, vectors, tags=tags, contributions=contributions
                 )
@@ -311,7 +324,8 @@ def explain(
                     {"user_id": user, "tags": [_tag(explanation, titles) for explanation in explanations]}
                     for user, explanations in zip(group.user_ids.tolist(), explained, strict=True)
                 ]
-        facts = {"horizon": horizon, "space": recommender.bundle.space, "users": users}
+        facts: dict[str, Any] = {"horizon": horizon, "dislike_weight": dislike_weight}
+        facts |= {"space": recommender.bundle.space, "users": users}
         lines = (line for user in users for line in _tag_lines(user))
         output.set(facts, "\n".join([f"Horizon {horizon}.", *lines]))
 

@@ -30,9 +30,27 @@ from tastevec.data.shards import input_digest, open_shards
 from tastevec.data.streaming import iter_user_batches, table_to_histories
 from tastevec.errors import DataError, FormatError
 from tastevec.model.direction import DirectionEncoder
-from tastevec.schema import ITEM_ID, NORM, POSITION, RANK, RATING, SCORE, TIMESTAMP, USER_ID, VECTOR
+from tastevec.schema import (
+    DEFAULT_DISLIKE_WEIGHT,
+    DISLIKE_WEIGHT,
+    ITEM_ID,
+    NORM,
+    POSITION,
+    RANK,
+    RATING,
+    SCORE,
+    TIMESTAMP,
+    USER_ID,
+    VECTOR,
+)
 from tastevec.serving.bundle import Bundle
-from tastevec.serving.encoder import OnnxEncoder, encode_histories, gpu_available, on_gpu
+from tastevec.serving.encoder import (
+    OnnxEncoder,
+    check_dislike_weight,
+    encode_histories,
+    gpu_available,
+    on_gpu,
+)
 from tastevec.serving.hub import open_bundle
 from tastevec.serving.neighbors import Neighbors, neighbor_pairs
 from tastevec.serving.parsed_users import ModelReading
@@ -40,7 +58,7 @@ from tastevec.serving.recommender import load
 from tastevec.serving.user_files import read_users
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
     from pyspark.broadcast import Broadcast
@@ -85,6 +103,7 @@ def write_vectors(
     out: Path,
     *,
     horizon: Horizon = "overall",
+    dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
     unknown: Unknown = "warn",
     progress: Callable[[int], None] = lambda _users: None,
 ) -> BatchResult:
@@ -102,11 +121,12 @@ def write_vectors(
     """
     dim = recommender.item_vectors.shape[1]
     columns = {USER_ID: users.id_type, VECTOR: pa.list_(pa.float32(), dim), NORM: pa.float32()}
-    key = _key(recommender, answer="vectors", horizon=horizon)
-    schema = _schema(columns, recommender, horizon)
+    how: dict[str, Any] = {"horizon": horizon, DISLIKE_WEIGHT: check_dislike_weight(dislike_weight)}
+    key = _key(recommender, answer="vectors", **how)
+    schema = _schema(columns, recommender, how)
     users = replace(users, unknown=unknown)
     return _write_shards(
-        users, out, schema, key, lambda batch: recommender.encode_batches([batch], horizon), progress
+        users, out, schema, key, lambda batch: recommender.encode_batches([batch], **how), progress
     )
 
 
@@ -117,6 +137,7 @@ def write_recommendations(
     *,
     k: int = 10,
     horizon: Horizon = "overall",
+    dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
     unknown: Unknown = "warn",
     progress: Callable[[int], None] = lambda _users: None,
 ) -> BatchResult:
@@ -128,14 +149,15 @@ def write_recommendations(
     """
     item_type = recommender.bundle.items.schema.field(ITEM_ID).type
     columns = {USER_ID: users.id_type, ITEM_ID: item_type, RANK: pa.int32(), SCORE: pa.float32()}
-    key = _key(recommender, answer="recommendations", horizon=horizon, k=k)
-    schema = _schema(columns, recommender, horizon, score=_SCORE)
+    how: dict[str, Any] = {"horizon": horizon, DISLIKE_WEIGHT: check_dislike_weight(dislike_weight)}
+    key = _key(recommender, answer="recommendations", **how, k=k)
+    schema = _schema(columns, recommender, how, score=_SCORE)
     return _write_shards(
         replace(users, unknown=unknown),
         out,
         schema,
         key,
-        lambda batch: recommender.recommend_batches([batch], k=k, horizon=horizon),
+        lambda batch: recommender.recommend_batches([batch], k=k, **how),
         progress,
     )
 
@@ -166,10 +188,14 @@ def _key(recommender: Recommender, **settings: Any) -> str:  # noqa: ANN401  pla
 
 
 def _schema(
-    columns: dict[str, pa.DataType], recommender: Recommender, horizon: Horizon, **facts: str
+    columns: dict[str, pa.DataType], recommender: Recommender, how: Mapping[str, Any], **facts: str
 ) -> pa.Schema:
-    """Return the schema of a file that names its space, horizon and order: vectors of two spaces are not comparable."""
-    metadata = {"space": recommender.bundle.space, "horizon": horizon, "order": USER_ID, **facts}
+    """Return the schema of a file that names its space, how users were encoded, and its order.
+
+    Vectors of two spaces are not comparable.
+    """
+    encoded = {"horizon": how["horizon"], DISLIKE_WEIGHT: f"{how[DISLIKE_WEIGHT]:g}"}
+    metadata = {"space": recommender.bundle.space, **encoded, "order": USER_ID, **facts}
     return pa.schema(columns, metadata=metadata)
 
 
@@ -192,6 +218,7 @@ def write_vectors_on_spark(
     out: str,
     *,
     horizon: Horizon = "overall",
+    dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
     settings: IntakeSettings | None = None,
     spark: SparkConfig | None = None,
 ) -> dict[str, Any]:
@@ -202,6 +229,7 @@ def write_vectors_on_spark(
         histories: A table of interactions, a release, or a folder of Parquet files, as ``prepare`` takes them on Spark.
         out: A path, or an address such as ``s3a://bucket/vectors``, where nothing exists.
         horizon: The horizon of the vectors.
+        dislike_weight: How far ratings below the middle of the scale push away, from 0 to 1.
         settings: How the histories are read.
         spark: Where Spark runs.
 
@@ -211,14 +239,14 @@ def write_vectors_on_spark(
     Raises:
         FormatError: The model cannot be read or has no graph, or ``out`` exists.
         DataError: The histories cannot be read, or a row is invalid.
-        SettingsError: Spark fails.
+        SettingsError: Spark fails, or the weight of dislikes is not from 0 to 1.
         MissingExtraError: PySpark is not installed.
     """
     # Imported here: Spark workers import this module, without DuckDB.
     from tastevec.data.spark.session import address_of, is_address, spark_engine, spark_errors
     from tastevec.data.spark.tables import SparkIntake
 
-    remote, spark = is_address(out), spark or SparkConfig()
+    remote, spark, weight = is_address(out), spark or SparkConfig(), check_dislike_weight(dislike_weight)
     if not remote:
         _check_new_folder(Path(out), model, histories)
     bundle = open_bundle(model, "onnx")
@@ -232,7 +260,8 @@ def write_vectors_on_spark(
         address = out if remote else address_of(written)
         with spark_errors("encoding the users"):
             try:
-                encode_on_spark(bundle, users, horizon=horizon).write.parquet(address)
+                vectors = encode_on_spark(bundle, users, horizon=horizon, dislike_weight=weight)
+                vectors.write.parquet(address)
                 rows = engine.session.read.parquet(address).count()
             except BaseException:
                 engine.storage.remove(address)
@@ -253,7 +282,11 @@ def _check_new_folder(out: Path, model: Path, histories: str) -> None:
 
 
 def encode_on_spark(
-    model: Path | str | Bundle, histories: DataFrame, *, horizon: Horizon = "overall"
+    model: Path | str | Bundle,
+    histories: DataFrame,
+    *,
+    horizon: Horizon = "overall",
+    dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
 ) -> DataFrame:
     """Return ``user_id, vector, norm`` of each user, in no particular order: the vectors of ``tastevec encode``, within 1e-5.
 
@@ -265,17 +298,20 @@ def encode_on_spark(
         histories: user_id, item_id, rating (NULL where an item was only tagged) and optional timestamp (Unix seconds) and
             position, which orders items of the same time; without it, Spark's own order of the rows.
         horizon: The horizon of the vectors.
+        dislike_weight: How far ratings below the middle of the scale push away, from 0 to 1.
 
     Returns:
-        user_id (bigint or string), vector (an array of D floats, whose metadata name the space and the horizon) and norm, in
-        ``spark.sql.shuffle.partitions`` partitions.
+        user_id (bigint or string), vector (an array of D floats, whose metadata name the space, the horizon and the weight of
+        dislikes) and norm, in ``spark.sql.shuffle.partitions`` partitions.
 
     Raises:
         DataError: A column is missing. In a worker, which fails the Spark job: an ID contains a control character, a rating
             is off the scale, or an item is rated twice by a user and the model keeps no repeats.
         FormatError: The model cannot be read, or has no graph.
         ImportError: onnxruntime is not installed.
+        SettingsError: The weight of dislikes is not from 0 to 1.
     """
+    how: dict[str, Any] = {"horizon": horizon, DISLIKE_WEIGHT: check_dislike_weight(dislike_weight)}
     bundle = model if isinstance(model, Bundle) else Bundle.load(Path(model), "onnx")
     if not isinstance(bundle.model, OnnxEncoder | DirectionEncoder):
         raise FormatError(
@@ -298,8 +334,8 @@ def encode_on_spark(
     # An explicit number of partitions: Spark would join small ones, and leave all the work to one worker.
     partitions = int(histories.sparkSession.conf.get("spark.sql.shuffle.partitions", "200") or 200)
     in_order = rows.repartition(partitions, USER_ID).sortWithinPartitions(USER_ID, "timestamps", POSITION)
-    vectors = in_order.mapInArrow(_Encoding(shipped, horizon), schema)
-    return vectors.withMetadata(VECTOR, {"space": bundle.space, "horizon": horizon})
+    vectors = in_order.mapInArrow(_Encoding(shipped, **how), schema)
+    return vectors.withMetadata(VECTOR, {"space": bundle.space, **how})
 
 
 def _typed_rows(histories: DataFrame) -> DataFrame:
@@ -386,13 +422,15 @@ class _Encoding:
 
     shipped: Broadcast[_Model]
     horizon: Horizon
+    dislike_weight: float
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield ``user_id, vector, norm`` of the users of a partition; a user may span several batches."""
         model = self.shipped.value  # the same object for each task of a worker: its encoder is created once
         for table in iter_user_batches(batches):
             users = model.histories(table)
-            vectors, norms = encode_histories(model.encoder, model.reading, users, self.horizon)
+            how = self.horizon, self.dislike_weight
+            vectors, norms = encode_histories(model.encoder, model.reading, users, *how)
             ends = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
             lists = pa.ListArray.from_arrays(ends, pa.array(vectors.ravel()))
             ids = pa.array(users.user_ids.tolist(), table.schema.field(USER_ID).type)
@@ -414,14 +452,20 @@ def similar_items(recommender: Recommender, *, k: int) -> Iterator[pa.RecordBatc
 
 
 def similar_users(
-    recommender: Recommender, users: Iterable[Histories], known: Neighbors, *, k: int, horizon: Horizon
+    recommender: Recommender,
+    users: Iterable[Histories],
+    known: Neighbors,
+    *,
+    k: int,
+    horizon: Horizon,
+    dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
 ) -> Iterator[pa.RecordBatch]:
     """Yield ``user_id, similar_user_id, rank, similarity`` of the users of histories, in batches.
 
     A user who is among the ``known`` users finds themself, too. ``horizon`` is that of the known vectors.
     """
     for batch in users:
-        nearest = known.nearest(recommender.vectors(batch, horizon), k)
+        nearest = known.nearest(recommender.vectors(batch, horizon, dislike_weight), k)
         yield neighbor_pairs(USER_ID, batch.user_ids, known.ids, *nearest)
 
 

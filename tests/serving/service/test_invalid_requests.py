@@ -158,6 +158,9 @@ def test_nan_and_infinity_are_refused(client, number):
         ("encode", {"users": [VALID] * 257}, "users"),
         ("encode", {"users": [VALID], "horizon": "soon"}, "horizon"),
         ("encode", {"users": [VALID], "Horizon": "next"}, "Horizon"),
+        ("encode", {"users": [VALID], "dislike_weight": 1.01}, "dislike_weight"),
+        ("similar-users", {"users": [VALID], "dislike_weight": -0.1}, "dislike_weight"),
+        ("explain", {"users": [VALID], "dislike_weight": "0.4"}, "dislike_weight"),
         ("encode", {"users": VALID}, "users"),
         ("encode", [VALID], None),
         ("encode", "null", None),
@@ -286,7 +289,10 @@ JSON = st.recursive(
 )
 BODIES = st.dictionaries(
     st.sampled_from(
-        ["users", "item_ids", "k", "tags", "vectors", "horizon", "items", "hold", "contributions"]
+        [
+            *("users", "item_ids", "k", "tags", "vectors", "horizon", "items", "hold", "contributions"),
+            "dislike_weight",
+        ]
     ),
     JSON,
     max_size=4,

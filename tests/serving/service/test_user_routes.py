@@ -209,9 +209,9 @@ def test_explain_equals_the_model_and_has_a_map_position(client, tiny, horizon):
 def test_contributions_encode_the_user_once_and_once_without_each_item(client, monkeypatch, path, body):
     encoded, vectors = [], Recommender.user_vectors
 
-    def counted(self, histories, horizon):
+    def counted(self, histories, *how):
         encoded.append(len(histories))
-        return vectors(self, histories, horizon)
+        return vectors(self, histories, *how)
 
     monkeypatch.setattr(Recommender, "user_vectors", counted)
     post(client, path, users=[user(ROCKETS)], **body)
@@ -270,3 +270,25 @@ def test_parse_users_equals_the_python_interface(tiny):
     alone = tiny.model._parse(ROCKETS, "raise").histories
     for name in ("user_ids", "offsets", "items", "ratings", "normalized_ratings", "timestamps"):
         np.testing.assert_array_equal(getattr(content, name), getattr(alone, name))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_weight_of_dislikes_is_that_of_the_model(client, tiny, weight):
+    rated = [(1, 1), (3, 2), (12, 5)]
+    how = {"horizon": "next", "dislike_weight": weight}
+    asked = {"users": [user(rated)], **how}
+    found = post(client, "encode", **asked)
+    expected = tiny.model.encode(rated, **how)
+    np.testing.assert_allclose(found["users"][0]["vector"], expected, atol=1e-5)
+    assert found["dislike_weight"] == weight
+    assert np.allclose(expected, tiny.model.encode(rated, horizon="next"), atol=1e-4) == (weight == 0.4)
+    [own] = post(client, "recommend", **asked, k=3, contributions=1)["users"]
+    recommended = tiny.model.recommend(rated, **how, k=3)
+    assert [item["item_id"] for item in own["items"]] == recommended["item_id"].to_pylist()
+    [tags] = post(client, "explain", **asked, contributions=1)["users"]
+    explained = tiny.model.explain(rated, **how)
+    strengths = [tag.strength for tag in explained]
+    np.testing.assert_allclose([tag["strength"] for tag in tags["tags"]], strengths, atol=1e-4)
+    [steered] = post(client, "steer", **asked, tags={"space": 1.0})["users"]
+    alike = tiny.model.steer(expected, {"space": 1.0}, horizon="next")
+    np.testing.assert_allclose(steered["vector"], alike, atol=1e-5)

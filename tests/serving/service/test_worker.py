@@ -78,9 +78,10 @@ def test_worker_with_waiting_jobs_encodes_their_users_together(tiny):
         for number in range(1, 6):
             running.give(number, "recommend", {"users": [rated((number, 5))], "k": 3})
         running.give(6, "encode", {"users": [rated((1, 5))], "horizon": "next"})
+        running.give(7, "encode", {"users": [rated((1, 5))], "horizon": "next", "dislike_weight": 1.0})
         running.start()
-        batches = [running.result(number)[0].get("users") for number in range(1, 7)]
-    assert sorted(filter(None, batches)) == [1, 5]
+        batches = [running.result(number)[0].get("users") for number in range(1, 8)]
+    assert sorted(filter(None, batches)) == [1, 1, 5]
 
 
 def test_worker_error_reaches_only_its_job(tiny):

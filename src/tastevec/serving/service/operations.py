@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
+from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, DISLIKE_WEIGHT
 from tastevec.serving.encoder import UserVectors
 from tastevec.serving.parsed_users import ParsedUsers
 from tastevec.serving.service import responses, schemas
@@ -49,6 +50,7 @@ class Work:
         operation: What is computed.
         request: The parsed body.
         horizon: The horizon in which its users are encoded.
+        dislike_weight: The weight of dislikes at which they are.
         users: The users; None for a request about items.
         vectors: User vectors (B, D) that the request has in place of interactions, each with the norm 1.
         items: Indices of the items that the request names.
@@ -58,6 +60,7 @@ class Work:
     operation: Operation
     request: Any
     horizon: Horizon
+    dislike_weight: float = DEFAULT_DISLIKE_WEIGHT
     users: ParsedUsers | None = None
     vectors: UserVectors | None = None
     items: list[int] | None = None
@@ -131,7 +134,8 @@ class Operation(NamedTuple):
             Problem: The body is invalid, or names an unknown item.
         """
         request = parsed_body(self.schema, body)
-        work = Work(self, request, getattr(request, "horizon", self.horizon))
+        weight = getattr(request, DISLIKE_WEIGHT, DEFAULT_DISLIKE_WEIGHT)
+        work = Work(self, request, getattr(request, "horizon", self.horizon), weight)
         users = [request] if self.schema is schemas.User else getattr(request, "users", [])
         given = getattr(request, "vectors", [])
         if users or given:
@@ -270,7 +274,7 @@ def _explain_items(state: AppState, request: schemas.ExplainRequest, items: list
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
-    "encode": Operation(schemas.EncodeRequest, _encode, facts=("space", "horizon")),
+    "encode": Operation(schemas.EncodeRequest, _encode, facts=("space", "horizon", DISLIKE_WEIGHT)),
     "recommend": Operation(schemas.RecommendRequest, _recommend, facts=("space",)),
     "similar-users": Operation(schemas.SimilarUsersRequest, _similar_users),
     "explain": Operation(schemas.ExplainRequest, _explain, _explain_items),

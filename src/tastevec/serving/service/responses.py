@@ -311,7 +311,7 @@ def user_tags(
 
     ``check`` is called before each user; an exception ends the work.
     """
-    attribution = _attribution(state, request.horizon, check)
+    attribution = _attribution(state, request, check)
     directions, item_map, responses = _tag_directions(state), state.model.bundle.item_map, []
     for number, of_user in enumerate(counts(parsed)):
         check()
@@ -359,7 +359,7 @@ def add_contributions(
     """
     if not request.contributions:
         return [[{**item, "contributions": []} for item in items] for items in recommended]
-    attribution, responses = _attribution(state, request.horizon, check), []
+    attribution, responses = _attribution(state, request, check), []
     for number, items in enumerate(recommended):
         check()
         user = parsed.histories.take(np.array([number]))
@@ -381,14 +381,16 @@ def add_contributions(
     return responses
 
 
-def _attribution(state: AppState, horizon: Horizon, check: Callable[[], None]) -> Attribution:
+def _attribution(
+    state: AppState, request: ExplainRequest | RecommendRequest, check: Callable[[], None]
+) -> Attribution:
     """Return the leave-one-out attribution, which calls ``check`` before each block of histories."""
 
     def encode(histories: Histories) -> NDArray[np.float32]:
         check()
-        return state.model.vectors(histories, horizon)
+        return state.model.vectors(histories, request.horizon, request.dislike_weight)
 
-    return Attribution(encode, state.model.bundle.item_ids, horizon)
+    return Attribution(encode, state.model.bundle.item_ids, request.horizon)
 
 
 def _tag_directions(state: AppState) -> TagDirections:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
-from tastevec.schema import CONTROL_CHARACTERS, FeedbackKind, Horizon
+from tastevec.schema import CONTROL_CHARACTERS, DEFAULT_DISLIKE_WEIGHT, FeedbackKind, Horizon
 
 MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED, MAX_NEIGHBORS = 256, 20_000, 256, 16, 12_800
 _MAX_ID_LENGTH = 1_000
@@ -76,6 +76,15 @@ HorizonField = Annotated[
     Field(
         description="`next`: what the user is likely to want next (order-aware). "
         "`overall`: long-term preferences (order-free)."
+    ),
+]
+
+DislikeWeight = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="How far ratings below the middle of the scale push away. Without such ratings it changes nothing.",
     ),
 ]
 
@@ -173,6 +182,7 @@ class EncodeRequest(_Request):
 
     users: Users
     horizon: HorizonField = "overall"
+    dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
 
 
 class RecommendRequest(_Request):
@@ -181,6 +191,7 @@ class RecommendRequest(_Request):
     users: Users
     k: K = 10
     horizon: HorizonField = "overall"
+    dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
     tags: Tags = Field(default_factory=dict)
     contributions: Annotated[
         int,
@@ -212,6 +223,7 @@ class SimilarUsersRequest(_Request):
 
     users: Users
     k: K = 10
+    dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
 
     @model_validator(mode="after")
     def _limit_results(self) -> Self:
@@ -238,6 +250,7 @@ class ExplainRequest(_OneOfTwo):
     tags: Annotated[int, Field(ge=1, le=100, description="Number of tags, strongest first.")] = 10
     contributions: Annotated[int, Field(ge=0, le=20, description="Contributions of rated items per tag.")] = 3
     horizon: HorizonField = "overall"
+    dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
 
 
 class SteerRequest(_OneOfTwo):
@@ -251,6 +264,7 @@ class SteerRequest(_OneOfTwo):
     ] = 1.0
     k: K = 10
     horizon: HorizonField = "overall"
+    dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
 
 
 class _Response(BaseModel):
@@ -337,6 +351,7 @@ class EncodeResponse(_Response):
 
     space: str
     horizon: Horizon
+    dislike_weight: float
     users: list[EncodedUser]
 
 

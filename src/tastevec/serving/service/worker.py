@@ -223,7 +223,8 @@ class Worker:
                 histories = Histories.concatenate(
                     [work.users.histories for _, work in batch if work.users is not None]
                 )
-                vectors = self._state.model.user_vectors(histories, batch[0][1].horizon)
+                first = batch[0][1]
+                vectors = self._state.model.user_vectors(histories, first.horizon, first.dislike_weight)
             except Exception as error:  # noqa: BLE001  it belongs to one of the jobs
                 if len(batch) == 1:
                     self._fail(batch[0][0], error)
@@ -267,7 +268,8 @@ class Worker:
                 check()
                 vectors = None
                 if block.to_encode and block.users is not None:
-                    vectors = self._state.model.user_vectors(block.users.histories, block.horizon)
+                    how = block.horizon, block.dislike_weight
+                    vectors = self._state.model.user_vectors(block.users.histories, *how)
                 part = separator + block.entries(self._state, vectors, check)
                 self._send({"job": job.number, "part": True}, part)
                 separator = b","
@@ -293,9 +295,9 @@ class Worker:
         self._admitted.add(job)
 
 
-def _kind(work: Work) -> tuple[bool, str]:
+def _kind(work: Work) -> tuple[bool, str, float]:
     """Return what jobs of one batch have in common."""
-    return work.to_encode, work.horizon
+    return work.to_encode, work.horizon, work.dislike_weight
 
 
 def _users(work: Work) -> int:
