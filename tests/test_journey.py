@@ -89,6 +89,7 @@ def test_train_prints_a_line_per_epoch_and_the_next_command():
     assert "epoch 1/2: loss " in result.stderr
     assert "epoch 2/2: loss " in result.stderr
     assert re.search(r"\noverall: .*item regression.*\nnext: .*lagged item regression", result.stdout)
+    assert "% of the ratings are below the middle of the scale, over 40 %: dislike_weight" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,29 @@ def test_profile_after_five_ratings_has_tags_and_contributions(visit):
     expect(page.locator("#tag-list .contributions").first.locator(".effect").first).to_be_visible()
 
 
+def test_dislike_weight_changes_the_recommendations_and_is_kept(visit):
+    page = visit()
+    page.click("#start-own")
+    for query, stars in zip(FIVE, (5, 0.5, 0.5, 0.5, 1), strict=True):
+        rate(page, query, stars)
+    quiet(page)
+    slider = page.get_by_label("Avoid what I disliked")
+    assert slider.input_value() == "0.4"
+    slider.focus()
+    found = {}
+    for key, value in (("Home", "0"), ("End", "1")):
+        with page.expect_request("**/v1/recommend") as asked:
+            page.keyboard.press(key)
+        assert asked.value.post_data_json["dislike_weight"] == float(value)
+        quiet(page)
+        found[value] = recommended(page)
+    assert found["0"] != found["1"]
+    page.reload()
+    quiet(page)
+    assert page.get_by_label("Avoid what I disliked").input_value() == "1"
+    assert recommended(page) == found["1"]
+
+
 @pytest.mark.parametrize("horizon", ["What's next", "Overall taste"])
 def test_tag_slider_dragged_changes_the_recommendations(visit, horizon):
     page = visit()

@@ -80,11 +80,11 @@ def stop_after(monkeypatch, groups, error):
     """Let the model raise an error after some groups; return the list of the group sizes."""
     vectors, sizes = Recommender.user_vectors, []
 
-    def fail_later(self, histories, horizon):
+    def fail_later(self, histories, *how):
         sizes.append(len(histories))
         if len(sizes) > groups:
             raise error
-        return vectors(self, histories, horizon)
+        return vectors(self, histories, *how)
 
     monkeypatch.setattr(Recommender, "user_vectors", fail_later)
     return sizes

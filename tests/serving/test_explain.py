@@ -252,9 +252,9 @@ def test_steer_by_more_recommends_more_items_of_the_tag(model, directions):
 def test_explain_encodes_the_user_once_and_once_without_each_item(model, monkeypatch):
     encoded, vectors = [], Recommender.user_vectors
 
-    def counted(self, histories, horizon):
+    def counted(self, histories, *how):
         encoded.append(len(histories))
-        return vectors(self, histories, horizon)
+        return vectors(self, histories, *how)
 
     monkeypatch.setattr(Recommender, "user_vectors", counted)
     assert model.explain([(1, 5.0), (3, 4.0), (12, 1.0)], tags=1)

@@ -133,7 +133,9 @@ def _sums(facts: dict[str, Any]) -> str:
         lines[-1] += " (no transformer: it does not help the validation users, or had no epoch)"
     if chosen.get("low_ratings") and not chosen["dislikes"]:
         share = f"{100 * chosen['low_ratings']:.0f} %"
-        lines.append(f"{share} of the ratings are below the middle of the scale, over 40 %: dislike_weight changes nothing")
+        lines.append(
+            f"{share} of the ratings are below the middle of the scale, over 40 %: dislike_weight changes nothing"
+        )
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -48,7 +48,7 @@ class Slow:
             noun=ITEM,
         )
 
-    def user_vectors(self, histories, _horizon):
+    def user_vectors(self, histories, *_how):
         if "SLOW" in os.environ:
             sys.stderr.write("inference starts\n")
         time.sleep(float(os.environ.get("SLOW", "0")))

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from tastevec.data.topk import best_items
-from tastevec.schema import MOVIELENS_NOUN, Horizon
+from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, MOVIELENS_NOUN, Horizon
 from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
 from tastevec.serving.interactions import (
     ABSENT,
@@ -122,7 +122,7 @@ class AppState:
     def facts(self) -> dict[str, Any]:
         """The response of ``/v1/model``, without the number of users."""
         bundle, scale = self.model.bundle, self.model.bundle.reading.scale
-        data = bundle.facts.get("data", {})
+        data, dislikes = bundle.facts.get("data", {}), bundle.facts.get("closed_form", {}).get("dislikes")
         tags = list[tuple[str, float]]()
         if bundle.tags is not None:
             tags = list(zip(bundle.tags.names, bundle.tags.reliability.tolist(), strict=True))
@@ -140,6 +140,7 @@ class AppState:
             "rating_range": [scale.low, scale.high],
             "rating_step": scale.step,
             "positive_from": scale.positive_from,
+            "dislike_weight": DEFAULT_DISLIKE_WEIGHT if dislikes else None,
             "rating_control": self._control,
             "tags": [{"tag": name, "reliability": round(reliability, 3)} for name, reliability in tags],
             "map": bundle.item_map is not None,

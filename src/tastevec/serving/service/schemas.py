@@ -547,6 +547,10 @@ class ModelResponse(_Response):
     positive_from: Annotated[
         float, Field(description="An interaction is positive when its value is at least this.")
     ]
+    dislike_weight: Annotated[
+        float | None,
+        Field(description="Default weight of dislikes; null where it changes nothing, without low ratings."),
+    ]
     rating_control: Annotated[
         Literal["icons", "numbers", "toggle"],
         Field(

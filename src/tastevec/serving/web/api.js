@@ -56,13 +56,12 @@ export const items = (query, limit) =>
   send("items", `v1/items?${new URLSearchParams({ query, limit })}`).then((response) => response.items);
 
 const first = (response) => response.users[0];
-export const encode = (user, horizon, channel = "vector") =>
-  send(channel, "v1/encode", { users: [user], horizon }).then(first);
-export const steer = (user, tags, horizon) =>
-  send("vector", "v1/steer", { users: [user], tags, horizon, k: 1 }).then(first);
-export const explain = (user, tags) =>
-  send("explain", "v1/explain", { users: [user], tags, contributions: 3, horizon: "overall" }).then(first);
-export const similarUsers = (user, k) => send("users", "v1/similar-users", { users: [user], k }).then(first);
+// `how` is the horizon and the weight of dislikes, where they are not the defaults of the service.
+export const encode = (user, how, channel = "vector") => send(channel, "v1/encode", { users: [user], ...how }).then(first);
+export const steer = (user, tags, how) => send("vector", "v1/steer", { users: [user], tags, ...how, k: 1 }).then(first);
+export const explain = (user, tags, how) =>
+  send("explain", "v1/explain", { users: [user], tags, contributions: 3, ...how }).then(first);
+export const similarUsers = (user, k, how) => send("users", "v1/similar-users", { users: [user], k, ...how }).then(first);
 export const recommend = (channel, user, options) =>
   send(channel, "v1/recommend", { users: [user], ...options }).then(first);
 export const explainItems = (ids, tags) =>

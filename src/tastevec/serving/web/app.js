@@ -1,7 +1,7 @@
-// The page: a change of ratings, adjustments or horizon sends requests and shows the responses.
+// The page: a change of ratings, adjustments, horizon or weight of dislikes sends requests and shows the responses.
 import * as api from "./api.js";
 import { openDialog, startDialog } from "./dialog.js";
-import { announce, byId, debounced } from "./dom.js";
+import { announce, byId, debounced, setVar } from "./dom.js";
 import { counted, setWords, worded } from "./items.js";
 import { showMapPosition, showNoMap, startMap } from "./map.js";
 import { awaited, say } from "./messages.js";
@@ -27,11 +27,12 @@ const results = { tags: [], vector: null, unknown: new Set() };
 
 const ratingOf = (id) => current().ratings.find((each) => each.item_id === id)?.rating ?? null;
 const choose = (item, from) => openDialog(item, from, ratingOf(item.item_id));
+const weighed = () => (model.dislike_weight === null ? {} : { dislike_weight: current().dislikeWeight });
 const adjusted = () => Object.keys(current().adjustments).length > 0;
 
 async function refreshProfile() {
   if (!current().ratings.length || !hasTags()) return showProfile({ tags: [], map_position: null, unknown: [] });
-  const response = await awaited(byId("profile"), api.explain(asUser(), TAGS), refresh);
+  const response = await awaited(byId("profile"), api.explain(asUser(), TAGS, weighed()), refresh);
   if (response) showProfile(response);
 }
 
@@ -51,7 +52,7 @@ async function refreshRecommendations() {
     byId("recommend-note").textContent = "";
     return;
   }
-  const options = { k: RECOMMENDATIONS, horizon };
+  const options = { k: RECOMMENDATIONS, horizon, ...weighed() };
   const plain = adjusted() ? api.recommend("plain", asUser(), options) : null;
   const withTags = { ...options, contributions: 2, ...(plain && { tags: adjustments }) };
   const list = api.recommend("recommend", asUser(), withTags);
@@ -62,7 +63,8 @@ async function refreshRecommendations() {
 async function refreshVector() {
   const { ratings, adjustments, horizon } = current();
   if (!ratings.length) return showVector(null);
-  const request = adjusted() ? api.steer(asUser(), adjustments, horizon) : api.encode(asUser(), horizon);
+  const how = { horizon, ...weighed() };
+  const request = adjusted() ? api.steer(asUser(), adjustments, how) : api.encode(asUser(), how);
   const response = await awaited(byId("strip"), request, refresh);
   if (response) showVector(response.vector);
 }
@@ -84,7 +86,7 @@ function showVector(vector) {
 async function refreshUsers() {
   if (model.n_users === 0) return;
   if (!current().ratings.length) return showUsers([], choose);
-  const request = api.similarUsers(asUser(), USERS).catch(withoutUsers);
+  const request = api.similarUsers(asUser(), USERS, weighed()).catch(withoutUsers);
   const response = await awaited(byId("users"), request, refresh);
   if (response) showUsers(response.users, choose, response.empty);
 }
@@ -124,8 +126,19 @@ function onChange(changed) {
   }
   if (changed.has("adjustments")) showTags(results.tags, current().adjustments, knownTags);
   if (changed.has("horizon")) byId("horizon").elements[current().horizon === "next" ? 0 : 1].checked = true;
-  if (changed.has("ratings")) refreshSoon();
+  if (changed.has("dislikeWeight")) showDislikeWeight(current().dislikeWeight);
+  if (changed.has("ratings") || changed.has("dislikeWeight")) refreshSoon();
   else if (changed.has("adjustments") || changed.has("horizon")) adjustSoon();
+}
+
+function showDislikeWeight(weight) {
+  const input = byId("dislike-weight");
+  byId("dislikes").hidden = weight === null;
+  if (weight === null) return;
+  if (Number(input.value) !== weight) input.value = weight;
+  setVar(input, "--from", 0);
+  setVar(input, "--to", weight);
+  input.setAttribute("aria-valuetext", `${Math.round(100 * weight)} percent`);
 }
 
 /** Replaces the ratings, with an undo button when there were own ratings. */
@@ -154,7 +167,7 @@ function startOwn() {
 /** Restores the ratings of a link, without unknown items, with the titles of the catalog. */
 async function restoreLink(ratings) {
   const retry = () => restoreLink(ratings);
-  const response = await awaited(byId("rate"), api.encode(asUser(ratings), "overall", "link"), retry);
+  const response = await awaited(byId("rate"), api.encode(asUser(ratings), {}, "link"), retry);
   if (!response) return;
   const unknown = new Set(response.unknown);
   const unique = [...new Map(ratings.map((each) => [each.item_id, each])).values()];
@@ -185,6 +198,7 @@ function startButtons() {
     announce("Adjustments reset");
   });
   byId("horizon").addEventListener("change", (event) => change({ horizon: event.target.value }));
+  byId("dislike-weight").addEventListener("input", (event) => change({ dislikeWeight: Number(event.target.value) }));
   addEventListener("hashchange", () => {
     const ratings = model && unpacked(location.hash);
     if (ratings?.length) restoreLink(ratings);
@@ -231,6 +245,7 @@ const fitting = (previous) => ({
   ratings: previous.ratings.filter(({ rating }) => onScale(rating)),
   adjustments: Object.fromEntries(Object.entries(previous.adjustments).filter(([tag]) => knownTags.has(tag))),
   horizon: model.horizons.includes(previous.horizon) ? previous.horizon : model.horizons[0],
+  dislikeWeight: model.dislike_weight === null ? null : (previous.dislikeWeight ?? model.dislike_weight),
 });
 
 showStrip(null);

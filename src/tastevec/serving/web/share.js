@@ -51,9 +51,10 @@ export async function copyLink() {
  * @param {{space: string, vector: number[]|null, tags: Array}} results the latest from the service
  */
 export function exportJson({ space, vector, tags }) {
-  const { ratings, adjustments, horizon } = current();
+  const { ratings, adjustments, horizon, dislikeWeight } = current();
   if (!ratings.length) return say(worded("Add {ratings} first: there is nothing to export."));
-  const content = { format: FORMAT, version: 1, space, horizon, ratings, adjustments, vector, tags };
+  const how = { horizon, ...(dislikeWeight !== null && { dislike_weight: dislikeWeight }) };
+  const content = { format: FORMAT, version: 1, space, ...how, ratings, adjustments, vector, tags };
   const address = URL.createObjectURL(new Blob([JSON.stringify(content, null, 1)], { type: "application/json" }));
   el("a", { href: address, download: "tastevec-user.json" }).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);

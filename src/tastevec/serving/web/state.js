@@ -1,7 +1,7 @@
-// The state of this page: ratings, adjustments and the horizon, stored in this browser.
+// The state of this page: ratings, adjustments, the horizon and the weight of dislikes, stored in this browser.
 
 const KEY = "tastevec.user";
-const EMPTY = { ratings: [], adjustments: {}, horizon: "next", example: null };
+const EMPTY = { ratings: [], adjustments: {}, horizon: "next", dislikeWeight: null, example: null };
 
 const listeners = [];
 let state = EMPTY;
@@ -31,7 +31,9 @@ export function stored() {
     if (!Array.isArray(found?.ratings) || !found.ratings.every(isRating)) return null;
     const { ratings, horizon, example } = found;
     const adjustments = adjustmentsIn(found);
-    return { ...EMPTY, ratings, horizon: horizon === "overall" ? "overall" : "next", example, adjustments };
+    const dislikeWeight = isWeight(found.dislikeWeight) ? found.dislikeWeight : null;
+    const known = horizon === "overall" ? "overall" : "next";
+    return { ...EMPTY, ratings, horizon: known, dislikeWeight, example, adjustments };
   } catch {
     return null;
   }
@@ -42,6 +44,8 @@ export function isRating(value) {
   const known = ["number", "string"].includes(typeof value?.item_id);
   return known && typeof value.title === "string" && Number.isFinite(value.rating);
 }
+
+const isWeight = (value) => typeof value === "number" && value >= 0 && value <= 1;
 
 function adjustmentsIn(found) {
   const pairs = Object.entries(found.adjustments ?? {});
