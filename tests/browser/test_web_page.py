@@ -102,9 +102,9 @@ def test_dislike_weight_changes_the_recommendations_and_is_kept(visit):
     slider.focus()
     found = {}
     for key, value in (("Home", "0"), ("End", "1")):
-        with page.expect_request("**/v1/recommend") as asked:
+        with page.expect_request("**/v1/recommend") as sent:
             page.keyboard.press(key)
-        assert asked.value.post_data_json["dislike_weight"] == float(value)
+        assert sent.value.post_data_json["dislike_weight"] == float(value)
         quiet(page)
         found[value] = recommended(page)
     assert found["0"] != found["1"]

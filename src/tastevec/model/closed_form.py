@@ -30,7 +30,7 @@ DISLIKE_WEIGHT: Final = 0.4  # by default, as `tastevec.schema` has it: this mod
 # item was chosen, and pushes with 0.4 of these shares of the largest amount. More confidence of iALS changes nothing.
 _CHOSEN: Final = 1 / DISLIKE_WEIGHT
 _AWAY: Final = 0.75
-_AWAY_LAGGED: Final = 0.25  # of the latest items, which tell what follows rather than what is liked
+_AWAY_LAGGED: Final = 0.5  # of the latest items, which tell what follows rather than what is liked
 
 
 @dataclass(frozen=True, eq=False)

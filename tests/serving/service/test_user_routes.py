@@ -276,19 +276,19 @@ def test_parse_users_equals_the_python_interface(tiny):
 def test_weight_of_dislikes_is_that_of_the_model(client, tiny, weight):
     rated = [(1, 1), (3, 2), (12, 5)]
     how = {"horizon": "next", "dislike_weight": weight}
-    asked = {"users": [user(rated)], **how}
-    found = post(client, "encode", **asked)
+    body = {"users": [user(rated)], **how}
+    found = post(client, "encode", **body)
     expected = tiny.model.encode(rated, **how)
     np.testing.assert_allclose(found["users"][0]["vector"], expected, atol=1e-5)
     assert found["dislike_weight"] == weight
     assert np.allclose(expected, tiny.model.encode(rated, horizon="next"), atol=1e-4) == (weight == 0.4)
-    [own] = post(client, "recommend", **asked, k=3, contributions=1)["users"]
+    [own] = post(client, "recommend", **body, k=3, contributions=1)["users"]
     recommended = tiny.model.recommend(rated, **how, k=3)
     assert [item["item_id"] for item in own["items"]] == recommended["item_id"].to_pylist()
-    [tags] = post(client, "explain", **asked, contributions=1)["users"]
+    [tags] = post(client, "explain", **body, contributions=1)["users"]
     explained = tiny.model.explain(rated, **how)
     strengths = [tag.strength for tag in explained]
     np.testing.assert_allclose([tag["strength"] for tag in tags["tags"]], strengths, atol=1e-4)
-    [steered] = post(client, "steer", **asked, tags={"space": 1.0})["users"]
+    [steered] = post(client, "steer", **body, tags={"space": 1.0})["users"]
     alike = tiny.model.steer(expected, {"space": 1.0}, horizon="next")
     np.testing.assert_allclose(steered["vector"], alike, atol=1e-5)
