@@ -131,8 +131,17 @@ class DirectionEncoder:
         """Indices of the items that were added after training."""
         return list(self.config["added_items"])
 
-    def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:  # noqa: ARG002  of the protocol
-        """Return the user embeddings (B, D), the same for both horizons, from the arrays of `InputConfig.arrays`."""
+    def encode(
+        self,
+        horizon: str,  # noqa: ARG002  of the protocol
+        *,
+        dislike_weight: float = 0.0,  # noqa: ARG002  of preset taste
+        **arrays: NDArray[Any],
+    ) -> NDArray[np.float32]:
+        """Return the user embeddings (B, D), the same for both horizons and any weight of dislikes.
+
+        From the arrays of `InputConfig.arrays`.
+        """
         given = Interactions.of(arrays)
         grade = self.grades[-1, given.rating_bins].astype(np.float64)  # (M,)
         a, b = (self._weights[name][given.items].astype(np.float64) for name in _OF_ITEMS)

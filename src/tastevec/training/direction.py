@@ -119,7 +119,7 @@ def distances(model: DirectionEncoder, task: Task, reading: InputConfig) -> tupl
     vectors = model.item_vectors
     shared, parts = mean_direction(vectors), []
     for part in task.chunks(_CHUNK):
-        users = model.encode("overall", **reading.arrays(part.inputs))
+        users = model.encode("overall", dislike_weight=0.0, **reading.arrays(part.inputs))
         left, right = np.repeat(users, part.held_out_items, axis=0), vectors[part.targets]
         centred = (without_direction(one, shared) for one in (left, right))
         found = np.stack([cosine_distance(left, right), cosine_distance(*centred)])
