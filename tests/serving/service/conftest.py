@@ -54,6 +54,7 @@ def make_bundle(*, seed=0, mapped=True, tagged=True):
         }
     )
     facts = {"space": f"space-{seed}", "data": {"name": "tiny"}, "tastevec": "0.1.0"}
+    facts |= {"closed_form": {"dislikes": True}}
     item_map = ItemMap(
         np.array([np.linspace(0, 1, worlds.ITEMS), np.linspace(1, 0, worlds.ITEMS)], np.float32).T
     )

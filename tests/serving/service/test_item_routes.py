@@ -98,6 +98,7 @@ def test_model_route_describes_the_model(client):
         "rating_range": [1.0, 5.0],
         "positive_from": 4.0,
         "rating_step": 1.0,
+        "dislike_weight": 0.4,
         "rating_control": "numbers",
         "tags": [
             {"tag": "space", "reliability": 0.9},
