@@ -140,6 +140,6 @@ def with_dislikes(model: Recommender) -> Recommender:
     assert isinstance(encoder, OnnxEncoder)
     config, weights, graph = encoder.parts
     overall = config["weights"]["overall"]
-    config = {**config, "weights": {"overall": overall, "next": {"transformer": 0.2, **overall}}}
+    config = {**config, "weights": {"overall": overall, "next": {"transformer": 2.0, **overall}}}
     weights = {**weights, "solution.push": push_of(model.bundle.reading.scale, 0.0)}
     return Recommender(replace(model.bundle, model=OnnxEncoder(config, weights, graph)))

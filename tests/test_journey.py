@@ -244,7 +244,8 @@ def test_written_file_names_its_space_horizon_and_order(folder):
         metadata = pq.read_schema(folder / file).metadata
         if file == "films.parquet":
             assert b"comparable within one user" in metadata.pop(b"score")
-        assert metadata == {b"space": space, b"horizon": horizon, b"order": b"user_id"}
+        encoded = {b"horizon": horizon, b"dislike_weight": b"0.4"}
+        assert metadata == {b"space": space, **encoded, b"order": b"user_id"}
         users = pq.read_table(folder / file)["user_id"].to_pylist()
         assert users == sorted(users)
 

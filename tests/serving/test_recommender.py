@@ -66,6 +66,7 @@ def test_encode_of_a_table_a_single_user_and_a_list_is_equal(model, horizon):
 
 
 def test_timestamps_change_only_next_vectors(model):
+    model = with_dislikes(model)  # in which the transformer has a weight
     timed, untimed = table(), table().drop_columns("timestamp")
     for horizon, same in (("next", False), ("overall", True)):
         found, without = (
