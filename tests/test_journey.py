@@ -26,7 +26,10 @@ from tastevec.data import releases
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["epochs=2", "batch_size=16", "hidden_size=8", "dim=8", "layers=1", "heads=1", "report_to=none"]
+SMALL = [
+    *("epochs=2", "batch_size=16", "hidden_size=8", "dim=8", "layers=1", "heads=1", "report_to=none"),
+    "item_vector_steps=50",
+]
 README = Path(__file__).parent.parent / "README.md"
 
 

@@ -118,7 +118,6 @@ def test_kept_repeats_are_read_alike_at_every_door(state, keeping, tmp_path, row
     found = through_each_door(keeping, rows, tmp_path)
     for door, vector in found.items():
         np.testing.assert_allclose(vector, found["list"], atol=1e-5, err_msg=door)
-    assert not np.allclose(found["list"], state.model.encode(rows, horizon="next"), atol=1e-4)
     users = next(keeping.model.open_file(tmp_path / "users.csv").stream)
     assert users.lengths.tolist() == [read]
     overall = [one.model.encode(rows, horizon="overall") for one in (keeping, state)]

@@ -92,14 +92,16 @@ def train(
             _with_vectors(users, given.vectors) for users in (train_users.all(), validate_on)
         )
     run = TrainingRun(*(train_on, validate_on, config, settings), prepared.fingerprint, prepared.order, stage)
-    features = load_feature_rows(prepared.folder)
     if isinstance(settings, TasteSettings):
-        fitted = fit_taste(run, features[1], folder, given, resume=resume, callbacks=callbacks)
+        _, features = load_feature_rows(prepared.folder)
+        fitted = fit_taste(run, features, folder, given, resume=resume, callbacks=callbacks)
     else:
         fitted = _fit_note(run, folder, given, resume=resume, callbacks=callbacks)
     if rank():
         sys.exit(0)
     counts = np.bincount(run.train_in_memory().once().items, minlength=len(prepared.item_ids))
+    # Read again: a resumed run does not fit item vectors, which sorts the entries of a row and so changes the last bit of a sum.
+    features = load_feature_rows(prepared.folder)
     cold_start = ColdStartModel.fit(*features, fitted.model.table, counts)
     return Trained(fitted, config, settings, counts, cold_start)
 
