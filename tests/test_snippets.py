@@ -59,6 +59,8 @@ class SmallSettings(TasteSettings):
     """Training settings of seconds."""
 
     epochs: int = 1
+    tune: bool = False
+    item_vector_steps: int = 100
     hidden_size: int = 16
     layers: int = 1
     report_to: Literal["tensorboard", "wandb", "none"] = "none"
