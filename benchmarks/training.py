@@ -32,7 +32,7 @@ FULL: Plan = (
     (5_000, 20_000, 80_000),
     (32_000_000, 200_000, 87_000),
 )
-SMALL: Plan = ({"bert-cosine": 2, "taste": 4, "packed": 4}, 1, (200, 400), (20_000, 200, 2_000))
+SMALL: Plan = ({"bert-cosine": 2, "taste": 4, "packed": 4}, 1, (200, 400), (20_000, 200, 300))
 
 
 def measured(run: Run) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def timed(data: str, steps: int, settings: dict[str, str], *, validate: bool = F
 
 
 def _generated(run: Run, users: int) -> Path:
-    return dataset(run, f"{users}", 64 * users, users, 2_000)
+    return dataset(run, f"{users}", 64 * users, users, 2_000 if run.full else 300)
 
 
 def _memory(run: Run, name: str, data: Path, steps: int) -> dict[str, Any]:

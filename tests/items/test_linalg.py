@@ -115,6 +115,7 @@ def test_one_blas_thread_limits_blas_and_restores_it():
 
 
 def test_one_blas_thread_without_threadpoolctl_names_install_command(monkeypatch):
+    linalg._libraries.cache_clear()
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tastevec\[train\]'"):
         one_blas_thread()

@@ -5,6 +5,8 @@ Dimensions: B systems, N vectors of the other side, D dimensions, M interactions
 
 from __future__ import annotations
 
+import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,12 +30,18 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     Raises:
         MissingExtraError: threadpoolctl is not installed.
     """
+    limits: AbstractContextManager[Any] = _libraries(len(sys.modules)).limit(limits=1, user_api="blas")
+    return limits
+
+
+@lru_cache(1)
+def _libraries(_modules: int) -> Any:  # noqa: ANN401  threadpoolctl's, which has no types
+    """Return the loaded libraries, which are looked up again after an import: it takes milliseconds."""
     try:
-        from threadpoolctl import threadpool_limits  # noqa: PLC0415  an extra
+        from threadpoolctl import ThreadpoolController  # noqa: PLC0415  an extra
     except ImportError as error:
         raise MissingExtraError("threadpoolctl", "train") from error
-    limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
-    return limits
+    return ThreadpoolController()
 
 
 def solve_ridge(  # noqa: PLR0913, PLR0917  one half of an alternation, of users or of items

@@ -87,7 +87,7 @@ def fit(
 
     Examples:
         >>> rows = [(user, (user + step) % 12) for user in range(40) for step in range(4)]
-        >>> model = fit(rows, columns=["user_id", "item_id"], epochs=1, progress=False)
+        >>> model = fit(rows, columns=["user_id", "item_id"], epochs=1, tune=False, progress=False)
         >>> model.encode([3, 4, 5]).shape
         (64,)
     """
