@@ -76,7 +76,7 @@ notebook: .venv/installed  ## execute the notebook and write its page to runs/no
 	$(BIN)/python benchmarks/research_note.py
 
 release: .venv/installed  ## build and install the package, apply the diffs of CONTRIBUTING, and watch every command for files and connections; some minutes
-	TASTEVEC_RELEASE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/test_release.py tests/test_contributing.py tests/test_outside.py
+	TASTEVEC_RELEASE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/test_release.py tests/test_contributing.py tests/test_outside.py tests/benchmarks/test_benchmark_runs.py
 
 check: .venv/installed  ## format, lint, types, import contracts and the quick tests
 	$(BIN)/ruff format --check $(SOURCES)

@@ -25,6 +25,10 @@ EXPORT = bundle.export
 collect_ignore_glob = ["fixtures/*"]
 
 
+# Small runs of 5 to 20 seconds, which `make bench` has too.
+LONG_BENCHMARKS = ("training]", "encoding]", "beyond]", "alignment]", "explanations]", "value_scale]")
+
+
 def pytest_collection_modifyitems(items):
     """Skip the long Spark tests and the release tests, which take minutes, unless an environment variable asks for them.
 
@@ -40,8 +44,12 @@ def pytest_collection_modifyitems(items):
                 "test_spark_refusals",
             }
             item.add_marker(theirs if runs else spark)
-        if item.path.stem in {"test_release", "test_contributing"} and not os.environ.get("TASTEVEC_RELEASE"):
+        if os.environ.get("TASTEVEC_RELEASE"):
+            continue
+        if item.path.stem in {"test_release", "test_contributing"}:
             item.add_marker(release)
+        elif item.path.stem == "test_benchmark_runs" and item.name.partition("[")[2] in LONG_BENCHMARKS:
+            item.add_marker(pytest.mark.skip(reason="the longest small benchmarks; run: make release"))
 
 
 # What a real part needs, by a word of the reason for which its tests are skipped, and how to have it.
