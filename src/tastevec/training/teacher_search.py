@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tastevec.schema import Horizon, Order, TaskId
 
 _MAX_ITEMS: Final = 4_000  # of the search: a solution takes a second or two
+_MAX_TRAIN: Final = 20_000  # training users of the search: what is chosen is then fitted to all
 _MAX_USERS: Final = 800  # validation users of the search
 _DRAWS: Final = 3  # of each task where weights are chosen: one alone is noisy
 _SHORTER: Final = 0.75  # of a history, from draw to draw
@@ -108,7 +109,7 @@ def choose_teacher(  # noqa: PLR0913  the data, and what they are
     only where it helps; weights and discounts on all. Test users are not read.
 
     Args:
-        train: Training users.
+        train: Training users; 20,000 at most are used.
         validation: Validation users; 800 at most are used.
         n_items: N.
         scale: The value scale.
@@ -117,6 +118,7 @@ def choose_teacher(  # noqa: PLR0913  the data, and what they are
         seed: Of the draws and of iALS.
         progress: Called with the step that begins.
     """
+    train = _some(train, seed, _MAX_TRAIN)
     data = _Data(train, _some(validation, seed), n_items, scale, order, dim, seed)
     few, settings = data.most_frequent(), TeacherSettings()
     overall, following = few.questions("overall"), few.questions("next")
@@ -284,12 +286,12 @@ def weigh_transformer(
     return (_improve(questions.gains(without), candidates, _MORE_CAUTION) or (0.0, []))[0]
 
 
-def _some(validation: Histories, seed: int) -> Histories:
-    """Return at most 800 of the validation users."""
-    if len(validation) <= _MAX_USERS:
-        return validation
-    some = np.random.default_rng(seed).choice(len(validation), _MAX_USERS, replace=False)
-    return validation.take(np.sort(some))
+def _some(users: Histories, seed: int, most: int = _MAX_USERS) -> Histories:
+    """Return at most so many of the users."""
+    if len(users) <= most:
+        return users
+    some = np.random.default_rng(seed).choice(len(users), most, replace=False)
+    return users.take(np.sort(some))
 
 
 _Move: TypeAlias = tuple[str, tuple[float, ...] | None]
