@@ -5,7 +5,7 @@ import re
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tastevec.data.intake.text import UNDECODED, decompress, open_text, show
@@ -77,6 +77,7 @@ def test_damaged_byte_in_utf_8_does_not_make_it_latin(opened):
     assert (text.encoding, text.has_undecoded) == ("utf-8", True)
 
 
+@example("\r\r\r\r\n")
 @given(st.text(alphabet='a\n\r"é', max_size=40))
 def test_lines_and_empty_lines_are_counted(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("lines")

@@ -25,7 +25,7 @@ LONGEST_LINE: Final = 2_000_000  # bytes, DuckDB's limit
 _BLOCK = 1 << 20  # characters in memory at a time
 _MAX_EXPANSION = 200  # text of ids and numbers shrinks to a tenth; only a bomb unpacks into more than this
 _SMALL = 10 << 20  # bytes that any file may unpack into
-_NOT_TEXT = re.compile("[\x00\ud800-\udfff\U0010ffff]|\r(?!\n)")
+_NOT_TEXT = re.compile("[\x00\r\ud800-\udfff\U0010ffff]")  # of lines without their ends
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _LATIN = re.compile("[\udca0-\udcfe]")  # bytes that are letters and signs in ISO-8859-1
 _BLANK, _BLANK_BYTES = re.compile(r"(?<=\n)\n"), re.compile(rb"(?<=\n)\n")
