@@ -6,12 +6,12 @@ Dimensions: B users, L history, M interactions, N items, D dimensions, R rating 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from .closed_form import Known
 from .geometry import Geometry
 
 if TYPE_CHECKING:
@@ -24,42 +24,24 @@ DIRECTION_MODEL: Final = "tastevec-direction"  # its model type
 _OF_ITEMS: Final = ("from_items", "from_grades")
 
 
-@dataclass(frozen=True, eq=False)
-class Interactions:
-    """The interactions of B users, each user's in the order of the items, so that their own order does not matter.
+def known_items(arrays: Mapping[str, NDArray[Any]]) -> Known:
+    """Return what the arrays of `InputConfig.arrays` hold: each item once, where items repeat.
 
-    Attributes:
-        lengths: (B,) interactions of each user.
-        items: (M,) item indices in [0, N - 1].
-        rating_bins: (M,) rating bins in [0, R]; R without a value.
+    Each user's interactions are in the order of the items, so that their own order does not matter.
     """
+    part = "overall_" if "overall_items" in arrays else ""
+    known = Known.of(*(arrays[f"{part}{name}"] for name in ("items", "rating_bins", "lengths")))
+    order = np.lexsort((known.items, known.owners))
+    return Known(known.lengths, known.items[order], known.rating_bins[order])
 
-    lengths: NDArray[np.int64]
-    items: NDArray[np.int64]
-    rating_bins: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Interactions:
-        """Return what the arrays of `InputConfig.arrays` hold: each item once, where items repeat."""
-        part = "overall_" if "overall_items" in arrays else ""
-        items, bins, lengths = (arrays[f"{part}{name}"] for name in ("items", "rating_bins", "lengths"))
-        present = np.arange(items.shape[1]) < lengths[:, None]  # (B, L)
-        owners = np.repeat(np.arange(len(lengths)), lengths)
-        order = np.lexsort((items[present], owners))
-        return cls(np.asarray(lengths, np.int64), items[present][order], bins[present][order])
-
-    @property
-    def owners(self) -> NDArray[np.int64]:
-        """(M,) the user of each interaction."""
-        return np.repeat(np.arange(len(self.lengths)), self.lengths)
-
-    def sums(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sum (B, D) of the rows (M, D) of each user; zeros without an interaction."""
-        found = np.zeros((len(self.lengths), rows.shape[1]))
-        some = self.lengths > 0
-        if some.any():
-            found[some] = np.add.reduceat(rows, (np.cumsum(self.lengths) - self.lengths)[some])
-        return found
+def _sums(known: Known, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sum (B, D) of the rows (M, D) of each user; zeros without an interaction."""
+    found = np.zeros((len(known.lengths), rows.shape[1]))
+    some = known.lengths > 0
+    if some.any():
+        found[some] = np.add.reduceat(rows, (np.cumsum(known.lengths) - known.lengths)[some])
+    return found
 
 
 class DirectionEncoder:
@@ -142,18 +124,18 @@ class DirectionEncoder:
 
         From the arrays of `InputConfig.arrays`.
         """
-        given = Interactions.of(arrays)
+        given = known_items(arrays)
         grade = self.grades[-1, given.rating_bins].astype(np.float64)  # (M,)
         a, b = (self._weights[name][given.items].astype(np.float64) for name in _OF_ITEMS)
-        own = given.sums(a + grade[:, None] * b)
+        own = _sums(given, a + grade[:, None] * b)
         known = self.known(given) @ self._weights["from_means"].astype(np.float64)
         found: NDArray[np.float64] = known + own / np.sqrt(np.maximum(given.lengths, 1))[:, None]
         return found.astype(np.float32)
 
-    def known(self, given: Interactions) -> NDArray[np.float64]:
+    def known(self, given: Known) -> NDArray[np.float64]:
         """Return what W reads of each user, (B, 3 D + 2)."""
         grades, units = self.grades[:, given.rating_bins], self._units[given.items]
-        means = [unit(given.sums(units * kind[:, None])) for kind in grades.astype(np.float64)]
+        means = [unit(_sums(given, units * kind[:, None])) for kind in grades.astype(np.float64)]
         counts = np.column_stack([np.ones(len(given.lengths)), np.log1p(given.lengths)])
         return np.hstack([*means, counts])
 

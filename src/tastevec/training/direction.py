@@ -12,7 +12,7 @@ import numpy as np
 
 from tastevec.evaluation.metrics import cosine_distance, mean_direction, mean_of_targets, without_direction
 from tastevec.evaluation.tasks import NO_USER, build_task, reason_to_skip
-from tastevec.model.direction import DIRECTION_MODEL, DirectionEncoder, Interactions, unit
+from tastevec.model.direction import DIRECTION_MODEL, DirectionEncoder, known_items, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import InputConfig
     from tastevec.data.value_scale import ValueScale
     from tastevec.evaluation.tasks import Task
+    from tastevec.model.closed_form import Known
 
 _MEAN_RIDGES: Final = (1.0, 3.0, 10.0, 30.0, 100.0)
 _ITEM_RIDGES: Final = (100.0, 30.0, 10.0, 3.0)  # strongest first: each solution is the start of the next
@@ -87,7 +88,7 @@ def fit_direction(
     """
     ours, theirs = (top_rated(users, reading.scale) for users in (train, validation))
     blank = _blank(vectors, reading)
-    given = [Interactions.of(reading.arrays(part.inputs)) for part in ours.chunks(_CHUNK)]
+    given = [known_items(reading.arrays(part.inputs)) for part in ours.chunks(_CHUNK)]
     targets = _directions(ours, blank.item_vectors)
     known = np.concatenate([blank.known(one) for one in given])
     progress("ridge of the means")
@@ -185,7 +186,7 @@ def _directions(task: Task, item_vectors: NDArray[np.float32]) -> NDArray[np.flo
     return unit(np.add.reduceat(item_vectors[task.targets].astype(np.float64), starts))
 
 
-def _columns(given: list[Interactions], model: DirectionEncoder) -> csr_matrix:
+def _columns(given: list[Known], model: DirectionEncoder) -> csr_matrix:
     """Return the items (B, N) and their grades (B, N), side by side, over the square root of the length of a history."""
     from scipy import sparse  # noqa: PLC0415  an extra
 

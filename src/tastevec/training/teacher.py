@@ -166,10 +166,6 @@ class GradedRegression:
         """Fit to the training users."""
         return GradedProducts.of(train, n_items, scale, settings).solve(settings)
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """Return the scores (B, N)."""
-        return self.plain(histories) * self.popularity**-self.settings.discount
-
     def plain(self, histories: Histories) -> NDArray[np.float32]:
         """Return the scores (B, N) without the discount."""
         shares = self.scale.share(histories.ratings)
