@@ -130,7 +130,9 @@ def _sums(facts: dict[str, Any]) -> str:
     if lines and facts["data"]["order"] == "none":
         lines[-1] = "next: the same as overall, because the data have no order in time"
     elif lines and "transformer" not in weights["next"]:
-        lines[-1] += " (no transformer: it does not help the validation users, or had no epoch)"
+        trained = facts["settings"]["epochs"]
+        why = "it does not help the validation users" if trained else "it was not trained"
+        lines[-1] += f" (no transformer: {why})"
     if chosen.get("low_ratings") and not chosen["dislikes"]:
         share = f"{100 * chosen['low_ratings']:.0f} %"
         lines.append(
