@@ -50,6 +50,7 @@ COMMANDS = {
     "compare": ["DIR", "--out"],
     "align": ["NEW", "OLD", "--vectors", "--out"],
     "encode": ["MODEL", "HISTORIES", "--out", "--horizon", "--dislike-weight", *READING],
+    "encode-items": ["MODEL", "--out"],
     "recommend": ["MODEL", "HISTORIES", "--k", "--out", "--horizon", "--dislike-weight", *READING],
     "similar": [
         "MODEL",
@@ -603,7 +604,7 @@ def test_parser_rejects_an_unknown_flag():
 
 def test_shell_completes_commands_flags_and_choices():
     assert completed("rec") == ["recommend"]
-    assert completed("e") == ["evaluate", "encode", "explain"]
+    assert completed("e") == ["evaluate", "encode", "encode-items", "explain"]
     assert completed("prepare", "x", "--mem") == ["--memory"]
     assert completed("encode", "model", "h.csv", "--horizon", "o") == ["overall"]
 

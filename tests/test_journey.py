@@ -171,6 +171,18 @@ def test_encode_equals_encode_in_python(folder):
     assert (folder / "vectors.parquet").stat().st_mode & 0o044
 
 
+def test_encode_items_equals_encode_items_in_python(folder):
+    facts = run_json("encode-items", "model", "--out", "items.parquet")
+    table = pq.read_table(folder / "items.parquet")
+    assert (facts["rows"], facts["dim"], facts["without_vector"]) == (len(table), 8, 0)
+    assert table.equals(tastevec.load("model").encode_items().to_arrow())
+    assert table.schema.metadata[b"space"].decode() == facts["space"]
+    printed = run("encode-items", "model", "--out", "items.parquet")
+    assert printed.stdout.strip() == (
+        f"Wrote {len(table)} item vectors to items.parquet (8 dimensions, space {facts['space']})."
+    )
+
+
 def test_encode_of_csv_parquet_and_standard_input_is_equal(folder):
     table = pcsv.read_csv(folder / "histories.csv")
     pq.write_table(table, folder / "histories.parquet")
@@ -247,6 +259,8 @@ def test_written_file_names_its_space_horizon_and_order(folder):
         metadata = pq.read_schema(folder / file).metadata
         if file == "films.parquet":
             assert b"comparable within one user" in metadata.pop(b"score")
+        else:
+            assert metadata.pop(b"metric") == b"inner product, cosine and Euclidean distance rank items alike"
         encoded = {b"horizon": horizon, b"dislike_weight": b"0.4"}
         assert metadata == {b"space": space, **encoded, b"order": b"user_id"}
         users = pq.read_table(folder / file)["user_id"].to_pylist()

@@ -40,6 +40,7 @@ FOLDERS = {
 }
 FILES = {
     "encode": ["encode", "model", "histories.csv", "--out"],
+    "encode-items": ["encode-items", "model", "--out"],
     "recommend": ["recommend", "model", "histories.csv", "--out"],
     "similar": ["similar", "model", "--user-vectors", "vectors.parquet", "--out"],
 }

@@ -21,6 +21,7 @@ NEEDS = {
     "train": (["prepared", "--out", "model"], {"train", "prep"}),
     "evaluate": (["model", "--data", "prepared", "--out", "results"], {"prep", "train"}),
     "encode": (["model", "ratings.csv", "--out", "v.parquet"], {"prep", "serve", "train"}),
+    "encode-items": (["model", "--out", "i.parquet"], {"prep", "serve", "train"}),
     "recommend": (["model", "ratings.csv", "--out", "r.parquet"], {"prep", "serve", "train"}),
     "similar": (["model", "--item", "1"], {"prep", "serve", "train"}),
     "explain": (["model", "ratings.csv"], {"prep", "serve", "train"}),

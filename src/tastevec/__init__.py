@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tastevec.pipelines.prepare import describe, prepare
     from tastevec.pipelines.train import train
     from tastevec.serving.align import Alignment, align
-    from tastevec.serving.embeddings import Embeddings
+    from tastevec.serving.embeddings import Embeddings, ItemEmbeddings
     from tastevec.serving.recommender import Recommender, load
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Embeddings",
     "FormatError",
     "HubError",
+    "ItemEmbeddings",
     "MissingExtraError",
     "Recommender",
     "SettingsError",
@@ -70,6 +71,7 @@ for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_SAFE
 _MODULES = {
     "Alignment": "tastevec.serving.align",
     "Embeddings": "tastevec.serving.embeddings",
+    "ItemEmbeddings": "tastevec.serving.embeddings",
     "Recommender": "tastevec.serving.recommender",
     "align": "tastevec.serving.align",
     "compare": "tastevec.evaluation.compare",

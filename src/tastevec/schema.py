@@ -39,6 +39,10 @@ VECTOR_COLUMN: Final = "vector:"
 # What no user ID and no item ID may contain: Unicode category Cc, and its line and paragraph separators. Python, Arrow, DuckDB and Spark read this pattern alike.
 CONTROL_CHARACTERS: Final = r"[\x00-\x1f\x7f-\x9f" "\u2028\u2029]"
 
+# Metadata of a file of user or item vectors: how items are ranked.
+METRIC: Final = "metric"
+RANKS_ALIKE: Final = "inner product, cosine and Euclidean distance rank items alike"
+
 # Metadata of a file of aligned user vectors, in addition to space and horizon.
 ALIGNED_FROM: Final = "aligned_from"
 ALIGNED_COSINE: Final = "aligned_cosine"  # mean cosine of held-out items

@@ -1,5 +1,7 @@
 """Embeddings of users, and what takes them: recommend, similar users, explain and steer."""
 
+from dataclasses import replace
+
 import duckdb
 import numpy as np
 import pandas as pd
@@ -11,6 +13,8 @@ import pytest
 import tastevec as tv
 import worlds
 from tastevec.errors import DataError, FormatError, SettingsError
+from tastevec.serving.bundle import Bundle
+from tastevec.serving.recommender import Recommender
 
 ROCKETS = [(1, 5), (3, 4), (12, 1), (5, 5)]
 
@@ -158,3 +162,48 @@ def test_embeddings_of_another_space_are_refused(model, users):
     for call in (model.recommend, lambda given: model.similar_users(ROCKETS, given)):
         with pytest.raises(DataError, match=r"users: vectors have space elsewhere\. Expected"):
             call(other)
+
+
+def test_item_embeddings_are_the_items_with_a_vector_in_order_of_the_catalog(bundle_folder, tmp_path):
+    bundle = Bundle.load(bundle_folder)
+    table = bundle.model.table.copy()
+    table[[0, 7]] = 0
+    model = Recommender(replace(bundle, model=bundle.model.with_items(table, [])))
+    items = model.encode_items()
+    known = np.delete(np.arange(20), [0, 7])
+    assert items.ids.tolist() == bundle.item_ids[known].tolist() == sorted(items.ids.tolist())
+    assert items.titles.to_pylist() == bundle.items["title"].take(known).to_pylist()
+    np.testing.assert_array_equal(items.matrix, model.item_vectors[known])
+    np.testing.assert_array_equal(items.of("2"), model.item_vectors[1])
+    assert items.matrix.flags.c_contiguous
+    assert items.matrix.dtype == items.directions.dtype == np.float32
+    for rows in (items.matrix, items.directions):
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
+    assert len(items) == 18
+    assert repr(items) == f"ItemEmbeddings(18 items x 8, space {bundle.space[:8]})"
+    with pytest.raises(DataError, match=r"item_id: 1 is not among the 18 items. Expected .*such as 2"):
+        items.of(1)
+    saved = pq.read_table(items.save(tmp_path / "items.parquet"))
+    assert saved.equals(items.to_arrow())
+    assert saved.schema.metadata == items.to_arrow().schema.metadata
+    assert items.to_arrow().column_names == ["item_id", "title", "vector"]
+    assert pl.DataFrame(items)["item_id"].to_list() == items.ids.tolist()
+
+
+def test_files_of_vectors_name_the_metrics_that_rank_alike(model, users):
+    found = [given.to_arrow().schema.metadata for given in (users, model.encode_items())]
+    assert found[0][b"metric"] == found[1][b"metric"]
+    assert found[0][b"metric"].startswith(b"inner product, cosine and Euclidean distance rank")
+    assert found[1][b"space"] == found[0][b"space"]
+    assert found[1][b"items_with_items"].startswith(b"without the last coordinate")
+
+
+@pytest.mark.parametrize("metric", ["inner product", "Euclidean distance"])
+def test_directions_of_items_find_similar_items_by_any_metric(model, metric):
+    items = model.encode_items()
+    for row, item in enumerate(items.ids.tolist()):
+        one, every = items.directions[row], items.directions
+        near = every @ one if metric == "inner product" else -np.linalg.norm(every - one, axis=1)
+        near[row] = -np.inf
+        expected = model.similar_items(item, k=5)["item_id"].to_pylist()
+        assert items.ids[np.argsort(-near)[:5]].tolist() == expected

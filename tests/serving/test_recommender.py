@@ -84,6 +84,7 @@ def test_encode_returns_float32_rows_of_equal_dimension(model, horizon):
         [("user_id", pa.int64()), ("vector", pa.list_(pa.float32(), 8)), ("norm", pa.float32())]
     )
     facts = {b"space": model.bundle.space.encode(), b"horizon": horizon.encode(), b"dislike_weight": b"0.4"}
+    facts |= {b"metric": b"inner product, cosine and Euclidean distance rank items alike"}
     assert arrow.schema.metadata == facts
     one = model.encode(ROCKETS, horizon=horizon)
     assert one.shape == (8,)

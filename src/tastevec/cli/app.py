@@ -13,7 +13,17 @@ import typer
 
 from tastevec.cli.console import AsJson, Command, progress_bar, reporting
 from tastevec.cli.data import describe, fetch, inspect, prepare
-from tastevec.cli.models import add_items, align, compare, evaluate, fit, push, settings_help, train
+from tastevec.cli.models import (
+    add_items,
+    align,
+    compare,
+    encode_items,
+    evaluate,
+    fit,
+    push,
+    settings_help,
+    train,
+)
 from tastevec.cli.serve import serve
 from tastevec.cli.users import encode, explain, recommend, similar
 from tastevec.extras import EXTRAS
@@ -98,6 +108,7 @@ EXAMPLES: Final = {
     "compare": "tastevec compare results earlier-results --out comparison",
     "align": "tastevec align retrained model --vectors vectors.parquet --out aligned",
     "encode": "tastevec encode model histories.csv --out vectors.parquet",
+    "encode-items": "tastevec encode-items model --out items.parquet",
     "recommend": "tastevec recommend model histories.csv --k 20 --out recs.parquet",
     "similar": "tastevec similar model --users histories.csv --user-vectors vectors.parquet",
     "explain": "tastevec explain model histories.csv --tags 5",
@@ -144,6 +155,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
         compare,
         align,
         encode,
+        encode_items,
         recommend,
         similar,
         explain,

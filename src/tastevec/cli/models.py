@@ -13,6 +13,7 @@ from tastevec.cli.console import (
     ItemNounFlag,
     Memory,
     ModelFolder,
+    OutFile,
     OutFolder,
     PreparedFolder,
     Progress,
@@ -415,6 +416,30 @@ def push(
         facts = {"repository": repository, "address": address, "space": opened.bundle.space}
         text = f"Uploaded {model}/ to {address}.\nNext: tastevec recommend {repository} HISTORIES --out recs.parquet"
         output.set(facts, text)
+
+
+def encode_items(model: ModelFolder, *, out: OutFile, as_json: AsJson = False) -> None:
+    """Write the item vectors of a model to a file.
+
+    It is for vector databases. The columns are item_id (ascending), title and vector (a fixed-size list of float32, of unit
+    length). A vector of tastevec encode is the query: inner product, cosine and Euclidean distance rank items alike. To compare
+    items with items, remove the last coordinate, which is what an item lacks in length (not for bert-cosine). Items without a
+    vector are not in the file.
+    """
+    with reporting(as_json=as_json) as output:
+        from tastevec.serving.recommender import load
+
+        check_replaceable(out, inputs=(model,))
+        with progress_bar("Writing item vectors"):
+            recommender = load(model)
+            items = recommender.encode_items()
+            items.save(out)
+        noun, dim = recommender.bundle.noun, items.matrix.shape[1]
+        missing = len(recommender.item_vectors) - len(items)
+        facts = {"out": out, "space": items.space, "dim": dim, "rows": len(items), "without_vector": missing}
+        facts["seconds"] = output.seconds
+        text = f"Wrote {len(items):,} item vectors to {out} ({dim} dimensions, space {items.space})."
+        output.set(facts, f"{text} Without a vector: {noun.counted(missing)}." if missing else text)
 
 
 def add_items(

@@ -34,9 +34,11 @@ from tastevec.schema import (
     DEFAULT_DISLIKE_WEIGHT,
     DISLIKE_WEIGHT,
     ITEM_ID,
+    METRIC,
     NORM,
     POSITION,
     RANK,
+    RANKS_ALIKE,
     RATING,
     SCORE,
     TIMESTAMP,
@@ -123,7 +125,7 @@ def write_vectors(
     columns = {USER_ID: users.id_type, VECTOR: pa.list_(pa.float32(), dim), NORM: pa.float32()}
     how: dict[str, Any] = {"horizon": horizon, DISLIKE_WEIGHT: check_dislike_weight(dislike_weight)}
     key = _key(recommender, answer="vectors", **how)
-    schema = _schema(columns, recommender, how)
+    schema = _schema(columns, recommender, how, **{METRIC: RANKS_ALIKE})
     users = replace(users, unknown=unknown)
     return _write_shards(
         users, out, schema, key, lambda batch: recommender.encode_batches([batch], **how), progress
@@ -301,8 +303,8 @@ def encode_on_spark(
         dislike_weight: How far ratings below the middle of the scale push away, from 0 to 1.
 
     Returns:
-        user_id (bigint or string), vector (an array of D floats, whose metadata name the space, the horizon and the weight of
-        dislikes) and norm, in ``spark.sql.shuffle.partitions`` partitions.
+        user_id (bigint or string), vector (an array of D floats, whose metadata name the space, the horizon, the weight of
+        dislikes and the metrics that rank alike) and norm, in ``spark.sql.shuffle.partitions`` partitions.
 
     Raises:
         DataError: A column is missing. In a worker, which fails the Spark job: an ID contains a control character, a rating
@@ -335,7 +337,7 @@ def encode_on_spark(
     partitions = int(histories.sparkSession.conf.get("spark.sql.shuffle.partitions", "200") or 200)
     in_order = rows.repartition(partitions, USER_ID).sortWithinPartitions(USER_ID, "timestamps", POSITION)
     vectors = in_order.mapInArrow(_Encoding(shipped, **how), schema)
-    return vectors.withMetadata(VECTOR, {"space": bundle.space, **how})
+    return vectors.withMetadata(VECTOR, {"space": bundle.space, **how, METRIC: RANKS_ALIKE})
 
 
 def _typed_rows(histories: DataFrame) -> DataFrame:

@@ -1,13 +1,13 @@
-"""Embeddings of users: IDs, vectors, counts, horizon and space in one value.
+"""Embeddings of users or items: IDs, vectors and what makes them comparable in one value.
 
-Dimensions: B users, D dimensions.
+Dimensions: B users, N items, D dimensions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,17 @@ import pyarrow.parquet as pq
 from tastevec.data.files import result_file
 from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.errors import DataError, SettingsError
-from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, DISLIKE_WEIGHT, NORM, USER_ID, VECTOR
+from tastevec.schema import (
+    DEFAULT_DISLIKE_WEIGHT,
+    DISLIKE_WEIGHT,
+    ITEM_ID,
+    METRIC,
+    NORM,
+    RANKS_ALIKE,
+    TITLE,
+    USER_ID,
+    VECTOR,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +34,73 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from tastevec.schema import Horizon
+    from tastevec.serving.bundle import Bundle
+
+
+class _Vectors:
+    """A row of a matrix per ID; a subclass has ``ids``, ``matrix`` and ``to_arrow``."""
+
+    ids: NDArray[Any]
+    matrix: NDArray[np.float32]
+    _NOUN: ClassVar[str]
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[tuple[Any, NDArray[np.float32]]]:
+        """Yield each ID with its vector (D,)."""
+        yield from zip(self.ids.tolist(), self.matrix, strict=True)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001  NumPy's
+        """Return the matrix."""
+        return np.array(self.matrix, dtype, copy=copy)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return the table of `to_arrow` through Arrow's interface."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the table that `save` writes."""
+        raise NotImplementedError
+
+    def save(self, path: Path | str) -> Path:
+        """Write the table of `to_arrow` as a Parquet file, as the command does; return its path.
+
+        Raises:
+            FormatError: The file is another one than a Parquet file.
+        """
+        path = Path(path)
+        with result_file(path) as temporary:
+            pq.write_table(self.to_arrow(), temporary)
+        return path
+
+    def of(self, wanted: object) -> NDArray[np.float32]:
+        """Return the vector (D,) of an ID; IDs of different types are compared as text.
+
+        Raises:
+            DataError: The ID is not among them.
+        """
+        try:
+            name = read_id(wanted)
+        except BadValueError:
+            name = None
+        [found] = np.nonzero(self.ids.astype(str) == name)
+        if not len(found):
+            raise DataError(
+                f"{self._NOUN}_id: {wanted!r} is not among the {len(self):,} {self._NOUN}s. Expected one of .ids, such as "
+                f"{next(iter(self.ids.tolist()), None)!r}."
+            )
+        vector: NDArray[np.float32] = self.matrix[found[0]]
+        return vector
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Embeddings:
+class Embeddings(_Vectors):
     """Embeddings of B users, in the order in which the users first appear in the interactions.
 
-    NumPy reads it as its matrix; Arrow, Polars, pandas and DuckDB read it as the table of `to_arrow`.
+    NumPy reads it as its matrix; Arrow, Polars, pandas and DuckDB read it as the table of `to_arrow`. As all vectors have unit
+    length, inner product, cosine and Euclidean distance rank the items of `ItemEmbeddings` alike.
 
     Attributes:
         ids: (B,) user IDs, int64 or str objects.
@@ -61,14 +131,7 @@ class Embeddings:
     horizon: Horizon
     space: str
     dislike_weight: float = DEFAULT_DISLIKE_WEIGHT
-
-    def __len__(self) -> int:
-        """Return B."""
-        return len(self.ids)
-
-    def __iter__(self) -> Iterator[tuple[Any, NDArray[np.float32]]]:
-        """Yield the ID and the vector (D,) of each user."""
-        yield from zip(self.ids.tolist(), self.matrix, strict=True)
+    _NOUN: ClassVar[str] = "user"
 
     def __repr__(self) -> str:
         noun = "user" if len(self) == 1 else "users"
@@ -77,59 +140,82 @@ class Embeddings:
         size = f"{len(self):,} {noun} x {self.matrix.shape[1]}"
         return f"Embeddings({size}, {self.horizon}, space {self.space[:8]}{without})"
 
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001  NumPy's
-        """Return the matrix (B, D)."""
-        return np.array(self.matrix, dtype, copy=copy)
-
     def __getitem__(self, column: Literal["user_id", "vector", "norm"]) -> pa.ChunkedArray:
         """Return a column of `to_arrow`."""
         return self.to_arrow()[column]
 
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Return the table of `to_arrow` through Arrow's interface."""
-        return self.to_arrow().__arrow_c_stream__(requested_schema)
-
     def to_arrow(self) -> pa.Table:
-        """Return ``user_id, vector, norm`` (vectors as fixed-size lists of float32), with space, horizon and weight of dislikes as metadata."""
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(self.matrix.ravel()), self.matrix.shape[1])
+        """Return ``user_id, vector, norm`` (vectors as fixed-size lists of float32).
+
+        The metadata are space, horizon, weight of dislikes and the metrics that rank items alike.
+        """
         ids = pa.array(self.ids, pa.string() if self.ids.dtype == object else pa.int64())
         metadata = {"space": self.space, "horizon": self.horizon, DISLIKE_WEIGHT: f"{self.dislike_weight:g}"}
-        columns = {USER_ID: ids, VECTOR: vectors, NORM: pa.array(self.norms)}
+        metadata |= {METRIC: RANKS_ALIKE}
+        columns = {USER_ID: ids, VECTOR: _lists(self.matrix), NORM: pa.array(self.norms)}
         return pa.table(columns).replace_schema_metadata(metadata)
-
-    def save(self, path: Path | str) -> Path:
-        """Write the table of `to_arrow` as a Parquet file, as ``tastevec encode`` does; return its path.
-
-        Raises:
-            FormatError: The file is another one than a Parquet file.
-        """
-        path = Path(path)
-        with result_file(path) as temporary:
-            pq.write_table(self.to_arrow(), temporary)
-        return path
 
     def with_matrix(self, matrix: NDArray[Any]) -> Embeddings:
         """Return the same users, with the same norms, and other vectors (B, D)."""
         return replace(self, matrix=np.ascontiguousarray(matrix, np.float32))
 
-    def of(self, user_id: object) -> NDArray[np.float32]:
-        """Return the vector (D,) of a user; IDs of different types are compared as text.
 
-        Raises:
-            DataError: The user is not among them.
+@dataclass(frozen=True, eq=False, repr=False)
+class ItemEmbeddings(_Vectors):
+    """Embeddings of the N items of a model that have a vector, by ascending item ID as in the catalog.
+
+    NumPy reads it as its matrix; Arrow, Polars, pandas and DuckDB read it as the table of `to_arrow`. A user vector is the query
+    that ranks items: inner product, cosine and Euclidean distance rank them alike. An item's own vector is no query for similar
+    items: its last coordinate is what the item lacks in length, so that items of a similar length would be similar by it alone.
+    Compare `directions` instead.
+
+    Attributes:
+        ids: (N,) item IDs, int64 or str objects.
+        titles: (N,) titles.
+        matrix: (N, D) float32, contiguous, each vector of unit length.
+        directions: (N, D) float32 of unit length, to compare items with items by any metric: the vectors without the last
+            coordinate, which is 0. Of preset bert-cosine, which folds nothing into it, they are the vectors.
+        space: The embedding space of the model; vectors of different spaces are not comparable.
+    """
+
+    ids: NDArray[Any]
+    titles: pa.ChunkedArray
+    matrix: NDArray[np.float32]
+    directions: NDArray[np.float32]
+    space: str
+    _NOUN: ClassVar[str] = "item"
+
+    @classmethod
+    def of_model(cls, bundle: Bundle) -> Self:
+        """Return the items of a model that have a vector."""
+        geometry, vectors = bundle.model.geometry, bundle.model.item_vectors
+        known = np.flatnonzero(vectors.any(axis=1))
+        matrix = np.ascontiguousarray(vectors[known])
+        directions = geometry.directions(matrix)
+        lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+        directions = np.ascontiguousarray(directions / np.where(lengths > 0, lengths, 1.0), np.float32)
+        return cls(bundle.item_ids[known], bundle.items[TITLE].take(known), matrix, directions, bundle.space)
+
+    def __repr__(self) -> str:
+        noun = "item" if len(self) == 1 else "items"
+        return f"ItemEmbeddings({len(self):,} {noun} x {self.matrix.shape[1]}, space {self.space[:8]})"
+
+    def to_arrow(self) -> pa.Table:
+        """Return ``item_id, title, vector`` (vectors as fixed-size lists of float32).
+
+        The metadata are space, order, the metrics that rank alike, and how items are compared with each other.
         """
-        try:
-            wanted = read_id(user_id)
-        except BadValueError:
-            wanted = None
-        [found] = np.nonzero(self.ids.astype(str) == wanted)
-        if not len(found):
-            raise DataError(
-                f"user_id: {user_id!r} is not among the {len(self):,} users. Expected one of .ids, such as "
-                f"{next(iter(self.ids.tolist()), None)!r}."
-            )
-        vector: NDArray[np.float32] = self.matrix[found[0]]
-        return vector
+        ids = pa.array(self.ids, pa.string() if self.ids.dtype == object else pa.int64())
+        folded = not np.array_equal(self.matrix, self.directions)
+        compared = "without the last coordinate, which is what an item lacks in length, by cosine"
+        metadata = {"space": self.space, "order": ITEM_ID, METRIC: RANKS_ALIKE}
+        metadata |= {"items_with_items": compared if folded else "by any of these"}
+        table = pa.table({ITEM_ID: ids, TITLE: self.titles, VECTOR: _lists(self.matrix)})
+        return table.replace_schema_metadata(metadata)
+
+
+def _lists(matrix: NDArray[np.float32]) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
 
 
 def check_vectors(where: str, space: str, horizon: str | None, expected: str, wanted: Horizon | None) -> None:

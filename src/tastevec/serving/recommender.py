@@ -33,7 +33,7 @@ from tastevec.schema import (
     Horizon,
     Unknown,
 )
-from tastevec.serving.embeddings import Embeddings, check_vectors
+from tastevec.serving.embeddings import Embeddings, ItemEmbeddings, check_vectors
 from tastevec.serving.encoder import UserVectors, check_dislike_weight, encode_histories
 from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
 from tastevec.serving.hub import open_bundle, push
@@ -204,6 +204,10 @@ class Recommender:
         counts = (users.n_interactions, users.n_known)
         ids, space = users.histories.user_ids, self.bundle.space
         return Embeddings(ids, *found, *counts, horizon, space, dislike_weight)
+
+    def encode_items(self) -> ItemEmbeddings:
+        """Return the `ItemEmbeddings` of the catalog, such as for a vector database; items without a vector are not in it."""
+        return ItemEmbeddings.of_model(self.bundle)
 
     def recommend(
         self,
