@@ -1,23 +1,28 @@
-"""Tag explanations of a user embedding, with the contributions of rated items.
+"""Tag explanations of a user embedding, with the contributions of rated items, and of clusters of users.
 
-Dimensions: B users, L items of one history, N items of the catalog, D dimensions, T tags, K recommendations.
+Dimensions: B users, C clusters, L items of one history, N items of the catalog, D dimensions, T tags, K recommendations.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tastevec.errors import DataError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Iterable
 
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
     from tastevec.items.tag_directions import TagDirections
     from tastevec.schema import Horizon
+    from tastevec.serving.embeddings import Embeddings
 
 Contribution = tuple[Any, float]  # an item ID, and the effect of its rating
 
@@ -25,6 +30,10 @@ _MAX_ITEMS: Final = 500  # of a history, the newest: each costs an encoding of a
 _MAX_ROWS: Final = 1 << 16  # items of shortened histories at once: some MB, and a tenth of a second
 _REFERENCE_USERS: Final = 2_000  # mean and deviation are then known to 2 % of a standard deviation
 _HORIZONS: Final[tuple[Horizon, ...]] = ("next", "overall")
+_ERROR_RATE: Final = 0.05  # of a cluster that is drawn at random: the probability that it gets a name
+_SMALLEST: Final = (
+    0.2  # standard deviations: less is no difference worth a name, however many users there are
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,24 @@ class TagExplanation:
     strength: float
     reliability: float
     contributions: tuple[Contribution, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster of users, named by the tags that set it apart from the other users.
+
+    Attributes:
+        label: The label of the cluster.
+        n_users: Its users.
+        up: The tags that are stronger than in the other users. ``strength`` is here the difference of the mean strengths, in
+            standard deviations of the training users. Empty where no difference is clear.
+        down: The tags that are weaker.
+    """
+
+    label: Hashable
+    n_users: int
+    up: tuple[TagExplanation, ...]
+    down: tuple[TagExplanation, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +150,85 @@ def explain_items(
         list(_strongest(directions, strengths, tags).values()) if vector.any() else []
         for vector, strengths in zip(vectors, directions.strengths(vectors, "items"), strict=True)
     ]
+
+
+def explain_clusters(
+    directions: TagDirections, labels: Iterable[Hashable], users: Embeddings, *, tags: int = 3
+) -> list[Cluster]:
+    """Return each cluster, the largest first, with at most ``tags`` tags up and as many down.
+
+    The largest difference times reliability is first. A difference names a cluster if it is 0.2 or more, and larger than
+    that of 95 % of clusters of this size drawn at random, with all tags tested at once.
+
+    Raises:
+        DataError: There is not one label per user, a label is missing or not hashable, or there is one cluster only.
+    """
+    counted, codes = _clusters(labels, len(users))
+    rows = users.matrix.astype(np.float64)
+    total, sizes = len(rows), np.array([size for _, size in counted])[:, None]  # (C, 1)
+    rows -= rows.mean(axis=0)
+    sums = np.zeros((len(counted), rows.shape[1]))
+    np.add.at(sums, codes, rows)
+    # As the rows are centered, the sum of the other users is that of the cluster with the other sign.
+    between = sums / sizes + sums / (total - sizes)  # (C, D)
+    differences = directions.strength_changes(between, users.horizon)  # (C, T)
+    # Strengths are linear: R'R is the scatter matrix of the vectors, so no strength of a single user is needed.
+    scatter = (directions.strength_changes(np.linalg.qr(rows).R, users.horizon) ** 2).sum(axis=0)  # (T,)
+    shares = sizes * (total - sizes) / total
+    within = np.maximum(scatter - shares * differences**2, 0.0) / max(total - 2, 1)
+    quantile = NormalDist().inv_cdf(1 - _ERROR_RATE / 2 / max(len(directions.names), 1))
+    least = np.maximum(quantile * np.sqrt(within / shares), _SMALLEST)
+    clear = np.where((abs(differences) >= least) & (total > 2), differences, 0.0)  # noqa: PLR2004  no spread within two users
+    return [
+        Cluster(label, size, *(_strongest_of(directions, sign * clear[row], tags, sign) for sign in (1, -1)))
+        for row, (label, size) in enumerate(counted)
+    ]
+
+
+def _strongest_of(
+    directions: TagDirections, signed: NDArray[np.float64], count: int, sign: int
+) -> tuple[TagExplanation, ...]:
+    """Return the tags of the largest positive ones of these strengths (T,), with the sign that they had."""
+    found = _strongest(directions, np.maximum(signed, 0.0), count).values()
+    return tuple(replace(tag, strength=sign * tag.strength) for tag in found)
+
+
+def _clusters(
+    labels: Iterable[Hashable], n_users: int
+) -> tuple[list[tuple[Hashable, int]], NDArray[np.int64]]:
+    """Return each label with its users, the largest cluster first, and the index of each user's cluster (B,)."""
+    given = (
+        labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    )  # NumPy, pandas and Arrow: Python values
+    if len(given) != n_users:
+        raise DataError(
+            f"labels: {len(given):,} labels. Expected {n_users:,}, one per user. Pass them in the order of users.ids."
+        )
+    missing = [row for row, label in enumerate(given) if _is_missing(label)]
+    if missing:
+        raise DataError(
+            f"labels, row {missing[0]}: {given[missing[0]]} ({len(missing):,} of {n_users:,} labels are missing). Expected a "
+            "label for each user. Pass the other users alone, or one label for all of these."
+        )
+    try:
+        counted = Counter(given).most_common()
+    except TypeError as error:
+        raise DataError(
+            f"labels: {error}. Expected one hashable label per user, such as a number."
+        ) from error
+    if len(counted) < 2:  # noqa: PLR2004  as the message says
+        raise DataError(
+            f"labels: one cluster of all {n_users:,} users. Expected 2 or more: nothing sets all users apart from others. Pass "
+            "the labels of more clusters."
+        )
+    codes = {label: code for code, (label, _) in enumerate(counted)}
+    return counted, np.fromiter(map(codes.__getitem__, given), np.int64, n_users)
+
+
+def _is_missing(label: Any) -> bool:  # noqa: ANN401  any hashable
+    """Return whether this is None, or not equal to itself, as NaN, NaT and pandas' NA."""
+    equal = label == label  # noqa: PLR0124  the test for NaN
+    return label is None or (isinstance(equal, bool | np.bool_) and not equal) or str(label) == "<NA>"
 
 
 def item_effects(

@@ -35,7 +35,14 @@ from tastevec.schema import (
 )
 from tastevec.serving.embeddings import Embeddings, ItemEmbeddings, check_vectors
 from tastevec.serving.encoder import UserVectors, check_dislike_weight, encode_histories
-from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
+from tastevec.serving.explain import (
+    Attribution,
+    Cluster,
+    TagExplanation,
+    explain_clusters,
+    explain_items,
+    explain_users,
+)
 from tastevec.serving.hub import open_bundle, push
 from tastevec.serving.interactions import (
     ManyUsers,
@@ -49,7 +56,7 @@ from tastevec.serving.parsed_users import ModelReading, ParsedUsers, report_unkn
 from tastevec.serving.user_files import UserFile, open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -352,6 +359,24 @@ class Recommender:
         vectors = self.item_directions[[self.item_index(item_id)]]
         [explanations] = explain_items(self.tags, vectors, tags=tags)
         return explanations
+
+    def name_clusters(self, labels: Iterable[Hashable], users: Embeddings, *, k: int = 3) -> list[Cluster]:
+        """Return each cluster, the largest first, with up to ``k`` tags by which it is above the other users, and below.
+
+        Args:
+            labels: The cluster of each user, in the order of ``users.ids``, such as the labels of KMeans on ``users.matrix``.
+            users: `Embeddings` of this model, of any horizon.
+            k: Tags per cluster and side; see `Cluster`.
+
+        Raises:
+            DataError: There is not one label per user, a label is missing, or there is one cluster only.
+        """
+        if not isinstance(users, Embeddings):
+            raise DataError(
+                f"users: {type(users).__name__}. Expected Embeddings. Pass what encode returns for many users."
+            )
+        check_vectors("users", users.space, None, self.bundle.space, None)
+        return explain_clusters(self.tags, labels, users, tags=_at_least_one(k))
 
     @overload
     def steer(
