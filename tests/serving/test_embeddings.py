@@ -207,3 +207,12 @@ def test_directions_of_items_find_similar_items_by_any_metric(model, metric):
         near[row] = -np.inf
         expected = model.similar_items(item, k=5)["item_id"].to_pylist()
         assert items.ids[np.argsort(-near)[:5]].tolist() == expected
+
+
+def test_item_ids_of_text_are_text_in_the_file(model):
+    items = model.encode_items()
+    named = replace(items, ids=np.array([f"B{item:02}" for item in items.ids], object))
+    table = named.to_arrow()
+    assert table.schema.field("item_id").type == pa.string()
+    assert table["item_id"].to_pylist()[:2] == ["B01", "B02"]
+    np.testing.assert_array_equal(named.of("B02"), items.of(2))
