@@ -63,6 +63,19 @@ def test_best_items_are_equal_by_inner_product_cosine_and_euclidean_distance(mod
     assert abs(found["score"].to_numpy()).max() <= 1 + 1e-6
 
 
+def test_exported_items_have_unit_length_and_say_how_items_are_compared(model):
+    items = model.encode_items()
+    for rows in (items.matrix, items.directions):
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
+    compared = items.to_arrow().schema.metadata[b"items_with_items"]
+    if model.bundle.model.geometry.folds:
+        assert compared.startswith(b"without the last coordinate")
+        assert not items.directions[:, -1].any()
+    else:
+        assert compared == b"by any of these"
+        np.testing.assert_allclose(items.directions, items.matrix, atol=1e-6)
+
+
 def test_similar_items_do_not_depend_on_the_length_of_an_item(bundle_folder):
     """Shorter items have another fold, and the same neighbors."""
     bundle = Bundle.load(bundle_folder)

@@ -141,6 +141,7 @@ def test_spark_vectors_of_generated_users_equal_one_process(horizon, ids, spark,
         "space": Bundle.load(bundle_folder).space,
         "horizon": horizon,
         "dislike_weight": 0.4,
+        "metric": "inner product, cosine and Euclidean distance rank items alike",
     }
     expected = here(bundle_folder, tmp_path / "h.parquet", tmp_path / "v.parquet", horizon)
     alike(there(encoded, tmp_path / "vectors"), expected)

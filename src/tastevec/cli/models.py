@@ -423,8 +423,8 @@ def encode_items(model: ModelFolder, *, out: OutFile, as_json: AsJson = False) -
 
     It is for vector databases. The columns are item_id (ascending), title and vector (a fixed-size list of float32, of unit
     length). A vector of tastevec encode is the query: inner product, cosine and Euclidean distance rank items alike. To compare
-    items with items, remove the last coordinate, which is what an item lacks in length (not for bert-cosine). Items without a
-    vector are not in the file.
+    items with items, remove the last coordinate, which is what an item lacks in length (not for bert-cosine and direction, whose
+    items have one length). Items without a vector are not in the file.
     """
     with reporting(as_json=as_json) as output:
         from tastevec.serving.recommender import load

@@ -174,7 +174,7 @@ class ItemEmbeddings(_Vectors):
         titles: (N,) titles.
         matrix: (N, D) float32, contiguous, each vector of unit length.
         directions: (N, D) float32 of unit length, to compare items with items by any metric: the vectors without the last
-            coordinate, which is 0. Of preset bert-cosine, which folds nothing into it, they are the vectors.
+            coordinate, which is 0. Of presets bert-cosine and direction, whose items have one length, they are the vectors.
         space: The embedding space of the model; vectors of different spaces are not comparable.
     """
 
@@ -206,7 +206,7 @@ class ItemEmbeddings(_Vectors):
         The metadata are space, order, the metrics that rank alike, and how items are compared with each other.
         """
         ids = pa.array(self.ids, pa.string() if self.ids.dtype == object else pa.int64())
-        folded = not np.array_equal(self.matrix, self.directions)
+        folded = self.matrix[:, -1].any() and not self.directions[:, -1].any()
         compared = "without the last coordinate, which is what an item lacks in length, by cosine"
         metadata = {"space": self.space, "order": ITEM_ID, METRIC: RANKS_ALIKE}
         metadata |= {"items_with_items": compared if folded else "by any of these"}
