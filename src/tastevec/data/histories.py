@@ -112,6 +112,17 @@ class Histories:
         normalized = self.repeats.normalize(ratings, found.offsets)
         return replace(found, ratings=ratings, normalized_ratings=normalized, repeats=None)
 
+    def sample(self, count: int, seed: int) -> Histories:
+        """Return at most ``count`` users, drawn at random, in their order."""
+        if len(self) <= count:
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False)))
+
+    def renumbered(self, index: NDArray[np.integer[Any]]) -> Histories:
+        """Return all users with item i as ``index[i]``, (N,); without the items whose index is negative."""
+        found = self.keep(index[self.items] >= 0)
+        return replace(found, items=index[found.items].astype(np.int32))
+
     def values_at_first(self) -> NDArray[np.float32]:
         """Return (M,) the value of each item over all its rows, at its first one; NaN in the others: there it is known."""
         if self.repeats is None:
@@ -210,6 +221,15 @@ class Histories:
     ) -> Histories:
         flat: dict[str, Any] = {name: np.asarray(getattr(self, name)[rows]) for name in ARRAY_DTYPES}
         return replace(self, user_ids=user_ids, offsets=offsets.astype(np.int64), **flat)
+
+
+def most_frequent(histories: Histories, n_items: int, count: int) -> NDArray[np.int32]:
+    """Return for each of N items its place among the ``count`` most frequent ones, in their order; -1 for all others."""
+    rows = np.bincount(histories.items, minlength=n_items)
+    kept = np.sort(np.argsort(-rows, kind="stable")[:count])
+    index = np.full(n_items, -1, np.int32)
+    index[kept] = np.arange(len(kept))
+    return index
 
 
 def _open_array(path: Path, kind: type[np.generic]) -> np.memmap[Any, Any]:

@@ -203,9 +203,11 @@ def strong_baselines(*, scale: ValueScale) -> list[BaselineSpec]:
     own. EASE (graded), where mid-scale ratings weigh less, is the strongest of ``random-20pct`` and ``top-rated``. iALS
     (positives) is the published baseline (64 factors, confidence 10, regularization 5); iALS (graded) is stronger. Its
     ``middle`` places the confidence of mid-scale ratings between that of unrated items (0) and that of positives (1).
+    Without ratings every interaction is positive, so that one EASE and one iALS remain.
     """
     positive = scale.positive_from
-    return [
+    last = (LAST_N, 5) if scale.kind == "implicit" else (LAST_N,)
+    specs = [
         BaselineSpec(
             "item-kNN",
             lambda settings, _seed: ItemKNN(positive_from=positive, **settings),
@@ -220,7 +222,7 @@ def strong_baselines(*, scale: ValueScale) -> list[BaselineSpec]:
             space={**_NEIGHBORS, "decay": _DECAY},
             horizons=("next",),
         ),
-        _ease("EASE (positives)", scale, {}, positive=positive),
+        _ease("EASE (positives)", scale, {}, positive=positive, last_n=last),
         _ease("EASE (all ratings)", scale, {}, positive=-np.inf, last_n=(LAST_N, 5)),
         _ease("EASE (graded)", scale, {"middle": 0.5}, positive=positive),
         BaselineSpec(
@@ -243,6 +245,8 @@ def strong_baselines(*, scale: ValueScale) -> list[BaselineSpec]:
             {"positive": 5.0, "middle": 0.25, "regularization": 20.0, "dim": 64},
         ),
     ]
+    graded = {"EASE (all ratings)", "EASE (graded)", "iALS (graded)"}
+    return [spec for spec in specs if scale.kind != "implicit" or spec.name not in graded]
 
 
 def _ease(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 
 import numpy as np
 
+from tastevec.data.histories import most_frequent
 from tastevec.data.topk import rank_items
 from tastevec.evaluation.metrics import hits_at, ndcg, ranks_of
 from tastevec.evaluation.tasks import build_task, reason_to_skip
@@ -118,8 +119,8 @@ def choose_teacher(  # noqa: PLR0913  the data, and what they are
         seed: Of the draws and of iALS.
         progress: Called with the step that begins.
     """
-    train = _some(train, seed, _MAX_TRAIN)
-    data = _Data(train, _some(validation, seed), n_items, scale, order, dim, seed)
+    train = train.sample(_MAX_TRAIN, seed)
+    data = _Data(train, validation.sample(_MAX_USERS, seed), n_items, scale, order, dim, seed)
     few, settings = data.most_frequent(), TeacherSettings()
     overall, following = few.questions("overall"), few.questions("next")
     if overall.each:
@@ -149,15 +150,9 @@ class _Data:
 
     def most_frequent(self) -> _Data:
         """Return the most frequent items alone, under new indices."""
-        counts = np.bincount(self.train.items, minlength=self.n_items)
-        kept = np.sort(np.argsort(-counts, kind="stable")[:_MAX_ITEMS])
-        index = np.full(self.n_items, -1, np.int32)
-        index[kept] = np.arange(len(kept))
-        few = []
-        for users in (self.train, self.validation):
-            some = users.keep(index[users.items] >= 0)
-            few.append(replace(some, items=index[some.items]))
-        return replace(self, train=few[0], validation=few[1], n_items=len(kept))
+        index = most_frequent(self.train, self.n_items, _MAX_ITEMS)
+        users = {name: getattr(self, name).renumbered(index) for name in ("train", "validation")}
+        return replace(self, **users, n_items=min(self.n_items, _MAX_ITEMS))
 
     def questions(self, horizon: Horizon, draws: int = 1) -> Questions:
         """Return the tasks that the validation users and the order have.
@@ -264,7 +259,7 @@ def weigh_transformer(
         order: Where the order comes from.
         seed: Of the draws.
     """
-    users = _some(validation, seed)
+    users = validation.sample(_MAX_USERS, seed)
     questions = _Data(users, users, len(model.mean), reading.scale, order, 0, seed).questions(
         "next", _MOMENTS
     )
@@ -284,14 +279,6 @@ def weigh_transformer(
         for weight in _TRANSFORMER
     ]
     return (_improve(questions.gains(without), candidates, _MORE_CAUTION) or (0.0, []))[0]
-
-
-def _some(users: Histories, seed: int, most: int = _MAX_USERS) -> Histories:
-    """Return at most so many of the users."""
-    if len(users) <= most:
-        return users
-    some = np.random.default_rng(seed).choice(len(users), most, replace=False)
-    return users.take(np.sort(some))
 
 
 _Move: TypeAlias = tuple[str, tuple[float, ...] | None]
