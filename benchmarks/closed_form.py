@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from beyond import BEYOND, DATA_SETS, made_up
+from across import BEYOND, DATA_SETS, made_up
 from experiment import RELEASES, interval
 
 from tastevec.data.inputs import InputConfig

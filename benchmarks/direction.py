@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from beyond import BEYOND
+from across import BEYOND
 from experiment import RELEASES, generated, interval
 from generate import Sizes
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beyond import BEYOND, DATA_SETS, made_up
+from across import BEYOND, DATA_SETS, made_up
 from typer.testing import CliRunner
 
 from tastevec.cli.app import app

@@ -683,34 +683,44 @@ REGIONS: dict[str, tuple[Any, ...]] = {
         ),
         _reports,
     ),
-    "beyond": (
-        "beyond",
-        MACHINE
-        + " NDCG on held-out users, full-catalog ranking, of tastevec and of the better popularity (all time or recent).",
+    "across": (
+        "across",
+        MACHINE + " " + CI,
         Table(
             {
-                "data set": "{name}",
-                "feedback": "{feedback}",
-                "order": "{order}",
+                "data set": "{data}",
+                "task": "{task}, {metric}",
                 "users": "{users:,}",
-                "items": "{items:,}",
-                "interactions": "{interactions:,}",
-                "prepare, s": "{prepare_seconds:,.0f}",
-                "fit, s": "{fit_seconds:,.0f}",
+                "tastevec": "{systems[taste]:±.4f}",
+                "best tuned baseline": "{best}",
+                "its value": "{baseline:±.4f}",
+                "ratio": "{ratio:.3f}",
+                "difference": "{difference:[+.4f]}",
             },
-            "data_sets",
+            lambda results: [row | {"baseline": row["systems"][row["best"]]} for row in results["rows"]],
         ),
         Table(
             {
-                "data set": "{name}",
-                "task": "{task}, {metric}",
-                "tastevec": "{model:±.3f}",
-                "popularity": "{popularity:±.3f}",
-                "difference": "{difference:[+.3f]}",
+                "task": "{task}",
+                "data sets": "{count}",
+                "geometric mean of the ratios": "{mean:.3f}",
+                "lowest": "{lowest:.3f}",
             },
-            lambda results: [
-                {"name": one["name"]} | task for one in results["data_sets"] for task in one["tasks"]
-            ],
+            "ratio",
+        ),
+        Table(
+            {
+                "data set": "{data}",
+                "task": "{task}",
+                "part": "{part}",
+                "weight": "{weight:g}",
+                "all parts": "{all[mean]:.4f}",
+                "without this part": "{without[mean]:.4f}",
+                "it adds": "{difference:[+.4f]}",
+                "this part alone": "{alone[mean]:.4f}",
+            },
+            "parts",
+            "The 64 numbers of a user without each part of the weighted sum, and from each part alone:",
         ),
     ),
     "value-scale": (

@@ -1,7 +1,7 @@
-"""The main results: both presets and every baseline on ml-100k and ml-1m-5k, each step run as a user runs it, and the demo.
+"""The main results: all presets and every baseline on ml-100k and ml-1m-5k, each step run as a user runs it, the demo, and other data sets.
 
-``python benchmarks/results_table.py`` (``make table``) writes ``results/demo.json``, ``ml-100k.json`` and ``ml-1m-5k.json`` and renders
-their tables. Finished steps stay in ``runs/table`` and are skipped.
+``python benchmarks/results_table.py`` (``make table``) writes ``results/demo.json``, ``ml-100k.json``, ``ml-1m-5k.json`` and ``across.json``
+and renders their tables. Finished steps stay in ``runs/table`` and are skipped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench import TABLES, run_full
 from experiment import BACKBONE, RELEASES, backbone, experiment, write_histories
 from measure import ROOT, Run, provenance, save
 from pages import show
@@ -35,7 +36,7 @@ METRICS = {
     ),
     *("log_popularity@10", "novelty@10", "intra_list_similarity@10"),
 }
-PRESETS = ("taste", "bert-cosine")
+PRESETS = ("taste", "bert-cosine", "direction")
 
 
 def measured(run: Run, name: str) -> dict[str, Any]:
@@ -44,7 +45,11 @@ def measured(run: Run, name: str) -> dict[str, Any]:
     run.tastevec("prepare", "prepare", *RELEASES[name], "--out", data)
     run.tastevec("describe", "describe", data, "--out", run.work / "pictures")
     prepared = Prepared.open(data)
-    variants = {"taste": (), "bert-cosine": (*SMALL_NOTE, "--set", f"backbone={backbone()}")}
+    variants = {
+        "taste": (),
+        "bert-cosine": (*SMALL_NOTE, "--set", f"backbone={backbone()}"),
+        "direction": ("--preset", "direction"),
+    }
     tuned = run.work / "tuned"
     found = experiment(
         run, data, variants, SEEDS, "--tuned", tuned, tune=("--tune", "--split", "validation", "--out", tuned)
@@ -103,13 +108,16 @@ def _demo() -> dict[str, Any]:
 def main() -> None:
     """Measure the named results, by default all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", default=["demo", *RELEASES])
+    parser.add_argument("names", nargs="*", default=["demo", *RELEASES, "across"])
     for name in parser.parse_args().names:
+        if name == "across":
+            run_full(name, Run(TABLES, full=True))
+            continue
         if name != "demo" and not Path(RELEASES[name][0]).exists():
             sys.exit(
                 f"{RELEASES[name][0]} does not exist. Expected the release. Run: make demo (ml-100k only)"
             )
-        work = ROOT / "runs" / "table" / name
+        work = TABLES / name
         save(
             ROOT / "results" / f"{name}.json",
             _demo() if name == "demo" else measured(Run(work, full=True), name),

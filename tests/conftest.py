@@ -26,7 +26,7 @@ collect_ignore_glob = ["fixtures/*"]
 
 
 # Small runs of 5 to 20 seconds, which `make bench` has too.
-LONG_BENCHMARKS = ("training]", "encoding]", "beyond]", "alignment]", "explanations]", "value_scale]")
+LONG_BENCHMARKS = ("training]", "encoding]", "across]", "alignment]", "explanations]", "value_scale]")
 
 
 def pytest_collection_modifyitems(items):
