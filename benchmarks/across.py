@@ -103,7 +103,7 @@ def _evaluated(run: Run, name: str, source: tuple[Any, ...]) -> tuple[Path, dict
     settings = () if run.full else tuple(word for change in TINY for word in ("--set", change))
     tasks = tuple(word for task in METRICS for word in ("--task", task))
     flags = (*tasks, "--seeds", "1", *(("--tune",) if run.full else ()))
-    return data, experiment(run, data, {"taste": settings}, SEEDS, *flags)["evaluation"]
+    return data, experiment(run, data, {"taste": settings}, {"taste": SEEDS}, *flags)["evaluation"]
 
 
 def _rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:

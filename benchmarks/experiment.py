@@ -41,17 +41,17 @@ def experiment(
     run: Run,
     data: Path,
     variants: Mapping[str, Sequence[str]],
-    seeds: Sequence[int],
+    seeds: Mapping[str, Sequence[int]],
     *flags: str | Path,
     tune: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
-    """Train every variant from every seed, and evaluate all of them on the same users.
+    """Train every variant from each of its seeds, and evaluate all of them on the same users.
 
     Args:
         run: The run.
         data: A prepared dataset.
         variants: The arguments of ``tastevec train`` of each variant.
-        seeds: The random seeds.
+        seeds: The random seeds of each variant.
         flags: Further arguments of ``tastevec evaluate``.
         tune: Arguments of an evaluation of the first model that tunes the baselines before that.
 
@@ -59,16 +59,16 @@ def experiment(
         The evaluation, the settings and validation metrics of each variant, and the seeds.
     """
     for name, arguments in variants.items():
-        for seed in seeds:
+        for seed in seeds[name]:
             train(run, data, f"{name}/{seed}", *arguments, "--set", f"seed={seed}")
     models = [run.work / name for name in variants]
     if tune:
-        run.tastevec("tune", "evaluate", models[0] / str(seeds[0]), "--data", data, *tune)
+        run.tastevec("tune", "evaluate", models[0] / str(min(seeds[models[0].name])), "--data", data, *tune)
     out = run.work / "results"
     run.tastevec("evaluate", "evaluate", *models, "--data", data, *flags, "--out", out)
-    facts = {name: [_facts(run.work / name / str(seed)) for seed in seeds] for name in variants}
+    facts = {name: [_facts(run.work / name / str(seed)) for seed in seeds[name]] for name in variants}
     return {
-        "seeds": list(seeds),
+        "seeds": {name: list(some) for name, some in seeds.items()},
         "settings": {name: found[0]["settings"] for name, found in facts.items()},
         "validation": {name: [model["validation"] for model in found] for name, found in facts.items()},
         "evaluation": json.loads((out / "results.json").read_text()),

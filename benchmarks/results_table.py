@@ -21,7 +21,7 @@ from pages import show
 
 from tastevec.data.prepared import Prepared
 
-SEEDS = (42, 43, 44)
+SEEDS = {"taste": (42, 43, 44), "bert-cosine": (42,), "direction": (42,)}
 # The research note's preset without a GPU: a smaller pretrained backbone, and histories of 128 items instead of 512.
 SMALL_NOTE = ("--preset", "bert-cosine", "--set", "max_history=128")
 METRICS = {
