@@ -215,12 +215,20 @@ class Sasrec:
         return path
 
 
-def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epochs: int = 40) -> Report:
+def evaluated(
+    prepared: Prepared,
+    command: Sequence[str],
+    *,
+    variants: Sequence[Variant] = get_args(Variant),
+    seeds: int = 3,
+    epochs: int = 40,
+) -> Report:
     """Return the evaluation of SASRec on test users, with popularity.
 
     Args:
         prepared: The prepared dataset.
         command: The process that holds a model; see ``sasrec.py``.
+        variants: The variants, of which the best on validation users is evaluated.
         seeds: Trainings of the selected variant.
         epochs: Of a training, at most.
     """
@@ -238,7 +246,7 @@ def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epo
             _require_histories(model, validation.inputs)
             return model
 
-        runs = _selected(trained, seeds, epochs)
+        runs = _selected(trained, variants, seeds, epochs)
         baseline = Popularity(positive_from=positive)
         report = evaluate([runs], EvalDataset.of(prepared, "test"), baselines=[baseline], seed=SEED)
     # The models are fitted before the evaluation, which cannot measure it.
@@ -251,9 +259,11 @@ def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epo
     return replace(report, systems=tuple(systems), data=data)
 
 
-def _selected(trained: Callable[[Variant, int], Sasrec], seeds: int, epochs: int) -> Runs:
-    """Return the best variant on validation users, trained from every seed."""
-    tried: dict[Variant, Sasrec] = {variant: trained(variant, SEED) for variant in get_args(Variant)}
+def _selected(
+    trained: Callable[[Variant, int], Sasrec], variants: Sequence[Variant], seeds: int, epochs: int
+) -> Runs:
+    """Return the best of these variants on validation users, trained from every seed."""
+    tried = {variant: trained(variant, SEED) for variant in variants}
     best = max(tried, key=lambda variant: tried[variant].best)
     models = [tried[best], *(trained(best, seed) for seed in range(SEED + 1, SEED + seeds))]
     settings = {
@@ -301,13 +311,17 @@ def main() -> None:
     parser.add_argument("prepared", type=Path, help="a prepared dataset")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of the selected variant (default: 3)")
+    parser.add_argument(
+        "--variant", choices=get_args(Variant), help="train this one alone (default: the best of all)"
+    )
     parser.add_argument("--epochs", type=int, default=40, help="of a training, at most (default: 40)")
     options = parser.parse_args()
     try:
         check_replaceable(options.out, marker_file=RESULTS_FILE)  # now, not after the trainings
         command = [str(_environment()), str(HERE / "sasrec.py")]
         prepared = Prepared.open(options.prepared)
-        report = evaluated(prepared, command, seeds=options.seeds, epochs=options.epochs)
+        variants = (options.variant,) if options.variant else get_args(Variant)
+        report = evaluated(prepared, command, variants=variants, seeds=options.seeds, epochs=options.epochs)
         write_report(report, options.out)
     except TastevecError as error:
         sys.exit(str(error))
