@@ -77,6 +77,19 @@ def test_model_of_two_seeds_has_baselines_of_two_seeds(bundle_folder, prepared_f
     assert "cosine_distance" in {skill.metric for skill in report.skills}
 
 
+def test_baseline_is_not_fitted_without_it(bundle_folder, prepared_folder):
+    names = ("Mult-VAE", "iALS (graded)", "iALS (positives)")
+    report = evaluate([bundle_folder], prepared_folder, tasks=["top-rated"], without=names)
+    systems = {facts.system for facts in report.systems}
+    assert "EASE (graded)" in systems
+    assert not any(system.startswith(("Mult-VAE", "iALS")) for system in systems)
+
+
+def test_unknown_baseline_is_refused(bundle_folder, prepared_folder):
+    with pytest.raises(SettingsError, match=r"without: 'EASY'\. Expected one of item-kNN, "):
+        evaluate([bundle_folder], prepared_folder, without=["EASY"])
+
+
 def test_seeded_baselines_run_for_each_seed(bundle_folder, prepared_folder):
     report = evaluate([bundle_folder], prepared_folder, tasks=["random-20pct"], seeds=2)
     runs = {facts.system: facts.runs for facts in report.systems}

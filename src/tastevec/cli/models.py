@@ -269,6 +269,10 @@ def evaluate(
             help="Fit strong baselines: item-kNN, EASE, lagged item regression, iALS and Mult-VAE (a minute or two a run).",
         ),
     ] = True,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Strong baseline not to fit, such as Mult-VAE; repeatable."),
+    ] = None,
     split: Annotated[
         Literal["test", "validation"],
         typer.Option(
@@ -305,6 +309,7 @@ def evaluate(
                 out,
                 tasks=[task for task in _TASKS if task in tasks] if tasks else None,
                 with_baselines=with_baselines,
+                without=without or (),
                 split=split,
                 seeds=seeds,
                 tune=tune,

@@ -110,6 +110,7 @@ def evaluate(
     *,
     tasks: Sequence[TaskId] | None = None,
     with_baselines: bool = True,
+    without: Sequence[str] = (),
     split: Split = "test",
     seed: int = 42,
     seeds: int = 3,
@@ -125,6 +126,7 @@ def evaluate(
         out: Output folder; None writes nothing.
         tasks: The tasks; None means all tasks of the dataset.
         with_baselines: Whether to fit strong baselines (item-kNN, EASE, lagged item regression, iALS, Mult-VAE), not only trivial ones.
+        without: Names of strong baselines that are not fitted, such as ``Mult-VAE``, the slowest.
         split: ``test``; or ``validation``, whose metrics are optimistic: its users selected the epoch and what is tuned.
         seed: Random seed of ``random-20pct`` and of the CIs, and the first seed of the baselines.
         seeds: Number of runs of seeded baselines.
@@ -135,7 +137,7 @@ def evaluate(
     Raises:
         FormatError: A folder has other content.
         DataError: A model or the tuned settings are of other data, or no user has enough interactions for a task.
-        SettingsError: Two model folders share a name, settings contradict each other, or a task needs a temporal split.
+        SettingsError: Two model folders share a name, a baseline is unknown, settings contradict each other, or a task needs a temporal split.
         MissingExtraError: ``tune`` is set and Optuna is not installed.
     """
     from tastevec.evaluation.behavior import measure_behavior
@@ -163,9 +165,11 @@ def evaluate(
     dataset, scale = EvalDataset.of(prepared, split), prepared.scale
     found, _ = dataset.tasks(tasks, seed)  # without any it fails now, not after the tuning
     horizons = [horizon for horizon in get_args(Horizon) if horizon in {task.horizon for task in found}]
+    strong = [*strong_baselines(scale=scale), mult_vae(scale=scale)]
+    _check_names(without, strong)
     specs: list[BaselineSpec] = trivial_baselines(dataset.train, scale=scale)
     if with_baselines:
-        specs += [*strong_baselines(scale=scale), mult_vae(scale=scale)]
+        specs += [spec for spec in strong if spec.name not in without]
     if tune:
         validation = EvalDataset.of(prepared, "validation")
         chosen = tune_baselines(specs, validation, horizons=horizons, seed=seed, progress=progress)
@@ -187,6 +191,14 @@ def evaluate(
     if out is not None:
         write_report(report, Path(out))
     return report
+
+
+def _check_names(names: Sequence[str], specs: Sequence[BaselineSpec]) -> None:
+    """Raise SettingsError for an unknown baseline."""
+    known = [spec.name for spec in specs]
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"without: {name!r}. Expected one of {', '.join(known)}.")
 
 
 def _check_settings(
