@@ -80,6 +80,7 @@ ENCODER_FILE: Final = "encoder.onnx"  # the encoder, for serving without PyTorch
 COLD_START_FILE: Final = "item_cold_start.safetensors"
 TAGS_FILE: Final = "tags.safetensors"
 MAP_FILE: Final = "map.safetensors"
+CALIBRATION_FILE: Final = "calibration.safetensors"
 
 # Files of an alignment of two spaces.
 ALIGNMENT_FILE: Final = "alignment.json"
@@ -96,6 +97,7 @@ FOLDER_FILES: Final[Mapping[str, tuple[str, ...]]] = {
     RESULTS_FILE: (PER_USER_FILE, REPORT_FILE),
     BUNDLE_FILE: (
         *(CONFIG_FILE, WEIGHTS_FILE, ENCODER_FILE, ITEMS_FILE, COLD_START_FILE, TAGS_FILE, MAP_FILE),
+        CALIBRATION_FILE,
         *(
             "README.md",
             "closed_form.py",

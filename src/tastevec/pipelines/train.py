@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from tastevec.data.files import check_replaceable, only_writer, remove_result
@@ -19,6 +20,7 @@ from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.schema import BUNDLE_FILE, RUN_FILE, VECTOR_SOURCE
 from tastevec.serving.bundle import Bundle
+from tastevec.serving.calibration import Calibration
 from tastevec.serving.explain import with_user_reference
 from tastevec.serving.recommender import Recommender, load
 from tastevec.training.distributed import rank
@@ -26,12 +28,14 @@ from tastevec.training.distributed import rank
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from tastevec.schema import Preset
+    from tastevec.data.histories import Histories
+    from tastevec.schema import Horizon, Preset
     from tastevec.training.fit import Trained
     from tastevec.training.settings import AnySettings
+
+_MAX_VALIDATION: Final = 2_000  # users whose scores are calibrated; more change no digit that is shown
 
 
 def train(
@@ -122,6 +126,7 @@ def _train(
     items = items.append_column("train_users", pa.array(trained.counts))
     bundle = Bundle(fitted.model, trained.input_config, items, _facts(prepared, trained), trained.cold_start)
     bundle = with_tags_and_map(bundle, prepared, trained.counts)
+    bundle = dataclasses.replace(bundle, calibration=_calibration(bundle, prepared))
     bundle.save(out, curves=run_folder / "tensorboard")
     remove_result(run_folder, marker_file=RUN_FILE)
     return Recommender(Bundle.load(out))
@@ -147,6 +152,22 @@ def with_tags_and_map(bundle: Bundle, prepared: Prepared, users: NDArray[np.int6
     train_users = prepared.histories.take(prepared.users_in("train"))
     tags = with_user_reference(tags, recommender.vectors, train_users)
     return dataclasses.replace(bundle, item_map=item_map, tags=tags)
+
+
+def _calibration(bundle: Bundle, prepared: Prepared) -> Calibration | None:
+    """Return the calibration of the scores of a bundle; None without enough ratings that are not positive."""
+    recommender, seed = Recommender(bundle), bundle.facts["settings"]["seed"]
+
+    def scores(known: Histories, later: Histories, horizon: Horizon) -> NDArray[np.float32]:
+        users = recommender.vectors(known, horizon)[later.owners]
+        found: NDArray[np.float32] = np.einsum("td,td->t", users, recommender.item_vectors[later.items])
+        return found
+
+    train, validation = (
+        prepared.histories.take(prepared.users_in(split)) for split in ("train", "validation")
+    )
+    n_items, positive_from = len(bundle.items), prepared.scale.positive_from
+    return Calibration.fit(train, validation.sample(_MAX_VALIDATION, seed), n_items, positive_from, scores)
 
 
 def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from tastevec.nouns import ItemNoun
 from tastevec.schema import (
     BUNDLE_FILE,
     BUNDLE_FORMAT,
+    CALIBRATION_FILE,
     COLD_START_FILE,
     CONFIG_FILE,
     ENCODER_FILE,
@@ -64,6 +65,7 @@ from tastevec.schema import (
     YEAR,
     FeedbackKind,
 )
+from tastevec.serving.calibration import SHAPES, Calibration
 from tastevec.serving.encoder import NOTE_MODEL, OnnxEncoder
 from tastevec.serving.model_card import model_card
 
@@ -89,6 +91,7 @@ _PART_SHAPES: Final[dict[str, dict[str, tuple[str | int, ...]]]] = {
     COLD_START_FILE: {"slopes": ("F", "D"), "mean": ("D",)},
     TAGS_FILE: {"directions": ("T", "D"), "reliability": ("T",)},
     MAP_FILE: {"positions": ("N", 2)},
+    CALIBRATION_FILE: SHAPES,
 }
 # Sizes of arrays, whose shapes are compared before one is read: none can be larger than its file.
 _Size = Annotated[int, Field(ge=1, lt=2**31)]
@@ -171,7 +174,7 @@ _KIND: Final = ManifestSpec(
 MODULES: Final = ("closed_form", "config", "encoder", "geometry", "list_solver", "note")
 # All files of a model folder, but for the training curves.
 MODEL_FILES: Final = (
-    *(BUNDLE_FILE, "README.md", *_REQUIRED, ENCODER_FILE, TAGS_FILE, MAP_FILE),
+    *(BUNDLE_FILE, "README.md", *_REQUIRED, ENCODER_FILE, TAGS_FILE, MAP_FILE, CALIBRATION_FILE),
     *(f"{name}.py" for name in MODULES),
 )
 
@@ -194,6 +197,7 @@ class Bundle:
         cold_start: Predicts the embeddings of new items.
         tags: Tag directions; None if the data have no tags, genome or genres.
         item_map: 2-D positions of the items; None for too few items.
+        calibration: From scores to probabilities; None where the data say too little of what is not positive.
     """
 
     model: Encoder
@@ -203,6 +207,7 @@ class Bundle:
     cold_start: ColdStartModel
     tags: TagDirections | None = None
     item_map: ItemMap | None = None
+    calibration: Calibration | None = None
 
     @property
     def item_ids(self) -> NDArray[Any]:
@@ -246,7 +251,12 @@ class Bundle:
             curves: Folder with the TensorBoard curves of the training, copied to ``tensorboard`` if it exists.
             name: The name under which the examples of the model card load the model.
         """
-        parts = {COLD_START_FILE: self.cold_start, TAGS_FILE: self.tags, MAP_FILE: self.item_map}
+        parts: dict[str, ColdStartModel | TagDirections | ItemMap | Calibration | None] = {
+            COLD_START_FILE: self.cold_start,
+            TAGS_FILE: self.tags,
+            MAP_FILE: self.item_map,
+            CALIBRATION_FILE: self.calibration,
+        }
         with atomic_folder(out, marker_file=BUNDLE_FILE) as folder:
             self.model.save_pretrained(folder)
             if not isinstance(self.model, DirectionEncoder):  # which is NumPy alone
@@ -301,6 +311,7 @@ class Bundle:
             ColdStartModel.load(folder / COLD_START_FILE),
             TagDirections.load(folder / TAGS_FILE) if TAGS_FILE in files else None,
             ItemMap.load(folder / MAP_FILE) if MAP_FILE in files else None,
+            Calibration.load(folder / CALIBRATION_FILE) if CALIBRATION_FILE in files else None,
         )
 
 

@@ -151,6 +151,7 @@ def with_new_items(bundle: Bundle, new_items: NewItems) -> Bundle:
         bundle,
         model=model,
         item_map=bundle.item_map and bundle.item_map.with_items(rows, directions),
+        calibration=bundle.calibration and bundle.calibration.with_items(rows),
         items=joined.take(pa.array(order)),
         facts={**bundle.facts, "space": bundle.space, "added": facts},
     )

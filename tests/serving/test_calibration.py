@@ -1,0 +1,104 @@
+"""Calibration of scores as probabilities."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tastevec.data.histories import Histories
+from tastevec.errors import FormatError
+from tastevec.serving.calibration import Calibration
+
+ITEMS, FROM = 40, 4.0
+NEXT = np.linspace(-1, 1, ITEMS)  # what the score says of each item
+
+
+def crowd(users, seed, *, of_score=1.5):
+    """Users whose ratings are positive as the item, the user and the score have it."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(10, 40, users)
+    items = np.concatenate([rng.permutation(ITEMS)[:length] for length in lengths])
+    of_users = np.repeat(rng.normal(0, 0.7, users), lengths)
+    of_items = np.linspace(-1.5, 1.5, ITEMS)[np.random.default_rng(0).permutation(ITEMS)]
+    logits = 0.3 + of_users + of_items[items] + of_score * NEXT[items]
+    ratings = np.where(rng.random(len(items)) < 1 / (1 + np.exp(-logits)), 5.0, 2.0).astype(np.float32)
+    return Histories(
+        np.arange(users) + 1000 * seed,
+        np.concatenate([[0], np.cumsum(lengths)]),
+        items.astype(np.int32),
+        ratings,
+        np.zeros(len(items), np.float32),
+        np.zeros(len(items), np.int64),
+    )
+
+
+def scores(_known, later, horizon):
+    """The score says something at horizon next, and nothing at overall."""
+    found = NEXT[later.items] if horizon == "next" else np.cos(1e3 * later.items)
+    return found.astype(np.float32)
+
+
+@pytest.fixture(name="calibration", scope="module")
+def _calibration():
+    return Calibration.fit(crowd(1500, 1), crowd(600, 2), ITEMS, FROM, scores)
+
+
+@pytest.mark.parametrize("horizon", ["overall", "next"])
+def test_probabilities_are_calibrated_on_other_users(calibration, horizon):
+    users = crowd(1500, 3)
+    found = calibration.probabilities(
+        scores(None, users, horizon),
+        users.items,
+        calibration.user_shares(users, FROM)[users.owners],
+        horizon,
+    )
+    positive = users.ratings >= FROM
+    parts = np.array_split(np.argsort(found), 10)
+    assert max(abs(found[part].mean() - positive[part].mean()) for part in parts) < 0.05
+    assert ((found - positive) ** 2).mean() < 0.9 * positive.mean() * (1 - positive.mean())
+
+
+def test_probability_rises_with_score_item_and_user(calibration):
+    item = np.argsort(calibration.item_shares)[[0, -1]]
+    one = np.zeros(2)
+    half = np.full(2, 0.5)
+    assert np.diff(calibration.probabilities(one, item, half, "next"))[0] > 0
+    assert np.diff(calibration.probabilities(one, item[[0, 0]], np.array([0.2, 0.8]), "next"))[0] > 0
+    unusual = replace(calibration, next=np.array([2.0, 0.0]))
+    assert np.diff(unusual.probabilities(np.array([-1.0, 1.0]), item[[0, 0]], half, "next"))[0] > 0
+
+
+@pytest.mark.parametrize("rating", [5.0, 1.0])
+def test_ratings_of_one_kind_give_no_calibration(rating):
+    users = crowd(300, 1)
+    users = replace(users, ratings=np.full_like(users.ratings, rating))
+    assert Calibration.fit(users, crowd(300, 2), ITEMS, FROM, scores) is None
+
+
+def test_few_validation_ratings_give_no_calibration():
+    assert Calibration.fit(crowd(300, 1), crowd(20, 2), ITEMS, FROM, scores) is None
+
+
+def test_user_without_ratings_has_share_of_all(calibration):
+    nothing = crowd(3, 1).keep(np.zeros(len(crowd(3, 1).items), bool))
+    assert calibration.user_shares(nothing, FROM) == pytest.approx(np.full(3, calibration.share[0]))
+
+
+def test_saved_calibration_is_equal(calibration, tmp_path):
+    calibration.save(tmp_path / "calibration.safetensors")
+    again = Calibration.load(tmp_path / "calibration.safetensors")
+    assert (again.item_shares == calibration.item_shares).all()
+    assert (again.weights == calibration.weights).all()
+    assert (again.next == calibration.next).all()
+
+
+def test_share_out_of_range_is_refused(calibration, tmp_path):
+    replace(calibration, share=np.array([1.5])).save(tmp_path / "calibration.safetensors")
+    with pytest.raises(FormatError, match="Expected shares between 0 and 1"):
+        Calibration.load(tmp_path / "calibration.safetensors")
+
+
+def test_new_item_has_share_of_all(calibration):
+    grown = calibration.with_items(np.array([2, -1, 0]))
+    expected = [calibration.item_shares[2], calibration.share[0], calibration.item_shares[0]]
+    assert grown.item_shares.tolist() == expected
