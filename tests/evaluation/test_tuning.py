@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from tastevec.evaluation.tuning import read_tuned_settings, tune
 from users import plain_dataset, world
 
 TEACH, CHOOSE, ASK = (np.array(some) for some in ([0, 1, 2, 3, 6, 7, 8, 9], [4, 10], [5, 11]))
+
+FEW = worlds.ITEMS - 4  # items that a reduced catalog has
 
 
 class Nudged:
@@ -94,6 +97,23 @@ def test_tune_returns_best_of_12_trials_published_first(spec, made):
         ("nudged", "next"),
         ("nudged, last 20 items", "next"),
     ]
+
+
+def test_baseline_of_other_horizons_is_not_tuned(spec, made):
+    lagged = replace(spec, name="lagged", horizons=("next",), last_n=())
+    assert [variant.system for variant in tune([lagged, spec], _dataset(), horizons=("overall",))] == [
+        "nudged"
+    ]
+    assert len(made) == 12
+
+
+def test_tuning_reads_the_most_frequent_items(spec, made, monkeypatch):
+    monkeypatch.setattr(tuning, "MAX_ITEMS", FEW)
+    chosen = tune([spec], _dataset())
+    for scorer in made:
+        for histories in (*scorer.train_histories, *scorer.seen):
+            assert histories.items.max(initial=0) < FEW
+    assert {f"{FEW} items" in found.tuning["measure"] for found in chosen.values()} == {True}
 
 
 def test_trial_is_fitted_once_on_training_users(spec, made):

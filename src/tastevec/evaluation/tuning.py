@@ -76,7 +76,7 @@ def tune(
 
         report(0)
         variants = spec.variants(horizons)
-        if spec.space:
+        if spec.space and variants:  # what reads the order has none where no task does
             chosen |= _Search(spec, variants, dataset, tasks, seed).run(report)
         else:
             chosen |= {variant: VariantSettings(spec.published) for variant in variants}
