@@ -38,8 +38,9 @@ class Nudged:
         self.push, self.seen, self.train_histories = push, [], []
         made.append(self)
 
-    def fit(self, train, _item_count):
+    def fit(self, train, item_count):
         self.train_histories.append(train)
+        self.item_count = item_count
 
     def score(self, histories):
         """Return scores; the best push for a full history is 3, for a shortened one 30."""
@@ -48,9 +49,9 @@ class Nudged:
         own = np.array(
             [np.bincount(items >= worlds.ITEMS // 2, minlength=2).argmax() for items in _items(histories)]
         )
-        half = np.arange(worlds.ITEMS) >= worlds.ITEMS // 2
+        half = np.arange(self.item_count) >= worlds.ITEMS // 2
         distance = abs(np.log10(self.push) - np.log10(aim))
-        right = np.where(half == own[:, None], 1.0, -1.0) - distance * (np.arange(worlds.ITEMS) % 3)
+        right = np.where(half == own[:, None], 1.0, -1.0) - distance * (np.arange(self.item_count) % 3)
         return right.astype(np.float32)
 
 
