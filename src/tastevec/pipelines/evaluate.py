@@ -165,11 +165,8 @@ def evaluate(
     dataset, scale = EvalDataset.of(prepared, split), prepared.scale
     found, _ = dataset.tasks(tasks, seed)  # without any it fails now, not after the tuning
     horizons = [horizon for horizon in get_args(Horizon) if horizon in {task.horizon for task in found}]
-    strong = [*strong_baselines(scale=scale), mult_vae(scale=scale)]
-    _check_names(without, strong)
-    specs: list[BaselineSpec] = trivial_baselines(dataset.train, scale=scale)
-    if with_baselines:
-        specs += [spec for spec in strong if spec.name not in without]
+    strong = _others([*strong_baselines(scale=scale), mult_vae(scale=scale)], without)
+    specs = [*trivial_baselines(dataset.train, scale=scale), *(strong if with_baselines else ())]
     if tune:
         validation = EvalDataset.of(prepared, "validation")
         chosen = tune_baselines(specs, validation, horizons=horizons, seed=seed, progress=progress)
@@ -193,12 +190,13 @@ def evaluate(
     return report
 
 
-def _check_names(names: Sequence[str], specs: Sequence[BaselineSpec]) -> None:
-    """Raise SettingsError for an unknown baseline."""
+def _others(specs: Sequence[BaselineSpec], without: Sequence[str]) -> list[BaselineSpec]:
+    """Return the baselines without those of these names; raise SettingsError for an unknown name."""
     known = [spec.name for spec in specs]
-    for name in names:
+    for name in without:
         if name not in known:
             raise SettingsError(f"without: {name!r}. Expected one of {', '.join(known)}.")
+    return [spec for spec in specs if spec.name not in without]
 
 
 def _check_settings(
