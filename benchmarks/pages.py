@@ -359,6 +359,30 @@ LIMITS = {
 }
 
 
+# ---- downstream ----
+
+
+_READ = {
+    "gender, AUC": "{gender:±.3f}",
+    "age group, AUC": "{age group:±.3f}",
+    "occupation, AUC": "{occupation:±.3f}",
+    "activity, R²": "{activity:±.3f}",
+    "later activity, R²": "{later activity:±.3f}",
+    "later genres, R²": "{later genres:±.3f}",
+}
+_FITTED = {"train": "training users", "validation": "validation users"}
+
+
+def _probes(results: Results, *, first: bool) -> list[Row]:
+    """The probes of standardized vectors and training users, or all others of embeddings."""
+    return [
+        row | {"fitted": _FITTED[row["fitted"]]}
+        for row in results["probes"]
+        if first == ((row["vectors"], row["fitted"]) == ("standardized", "train"))
+        and (first or row["width"] == results["dim"])
+    ]
+
+
 # Each region of the pages: a file in `results`, and texts (format strings), tables and functions of its content.
 def _reports(results: Results) -> str:
     """Return the command and the report of each data set."""
@@ -789,6 +813,69 @@ REGIONS: dict[str, tuple[Any, ...]] = {
                 }
                 for row in results["rows"]
             ],
+        ),
+    ),
+    "downstream": (
+        "downstream",
+        "{data}: {users[train]:,} training, {users[validation]:,} validation and {users[test]:,} test users; one split, one seed. Embeddings have {dim} dimensions. Mean ± half of the 95 % CI (bootstrap over test users).",
+        Table(
+            {"what is known of a user": "{embedding}", "numbers": "{width:,}"} | _READ,
+            lambda results: _probes(results, first=True),
+            "Linear probes (ridge regression) of standardized coordinates, fitted on training users. Classes: {classes[gender]} genders, {classes[age group]} age groups, {classes[occupation]} occupations.",
+        ),
+        Table(
+            {"embedding": "{embedding}", "coordinates": "{vectors}", "fitted on": "{fitted}"} | _READ,
+            lambda results: _probes(results, first=False),
+            "The same probes of vectors of unit length, and fitted on validation users, whom no embedding was fitted on:",
+        ),
+        Table(
+            {
+                "embedding": "{embedding}",
+                "agreement, two halves of the training users": "{halves of users:±.3f}",
+                "agreement, two halves of each history": "{halves of history:±.3f}",
+                "variance of genre shares between clusters": "{genres:±.3f}",
+            },
+            "clusters",
+            "{groups} clusters (k-means of unit vectors). Agreement: adjusted Rand index over test users, 0 by chance, 1 where equal.",
+        ),
+        Table(
+            {
+                "stored, tastevec overall": "{stored}",
+                "bytes a user": "{bytes}",
+                "Random 20 %, NDCG@100": "{ndcg:±.3f}",
+                "minus float32": "{difference:[+.3f]}",
+                "gender, AUC": "{gender:±.3f}",
+                "age group, AUC": "{age group:±.3f}",
+                "found by the other half": "{found again:±.3f}",
+            },
+            "sizes",
+            "Smaller and noisy vectors. Found by the other half: of the vectors of one random half of each test user's history, the one nearest to the vector of the other half is the same user's.",
+        ),
+        Table(
+            {
+                "positives added": "{after}",
+                "vector": "{way}",
+                "users": "{users:,}",
+                "cosine to the vector encoded again": "{cosine:±.3f}",
+                "NDCG@100": "{ndcg:±.3f}",
+                "minus encoded again": "{difference:[+.3f]}",
+            },
+            "updates",
+            "A stored vector u updated by one positive after the other, without the history: u + {rule[share]:.2f} n^{rule[power]:.2f} v, at unit length, with n interactions and v the unit direction of the item. NDCG of the positives that follow all updates.",
+        ),
+        Table(
+            {
+                "interactions": "{from:,} to {to:,}",
+                "users": "{users:,}",
+                "limits fitted on": "{fitted}",
+                "1 - cosine": "{moved:±.3f}",
+                "median limit, 50 %": "{limit 50:.3f}",
+                "users within": "{within 50:±.3f}",
+                "median limit, 90 %": "{limit 90:.3f}",
+                "users within ": "{within 90:±.3f}",
+            },
+            lambda results: [row | {"fitted": _FITTED[row["fitted"]]} for row in results["movement"]],
+            "Movement of tastevec overall by {more} more interactions, and how well its quantiles by history length are predicted:",
         ),
     ),
     "alignment": (

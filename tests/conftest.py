@@ -26,7 +26,15 @@ collect_ignore_glob = ["fixtures/*"]
 
 
 # Small runs of 5 to 20 seconds, which `make bench` has too.
-LONG_BENCHMARKS = ("training]", "encoding]", "across]", "alignment]", "explanations]", "value_scale]")
+LONG_BENCHMARKS = (
+    "training]",
+    "encoding]",
+    "across]",
+    "alignment]",
+    "explanations]",
+    "value_scale]",
+    "downstream]",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -77,6 +77,7 @@ CONSTANTS = {
     },
     "training": {"SMALL": ({"bert-cosine": 1, "taste": 1, "packed": 1}, 1, (120,), (4_000, 60, 2_100))},
     "direction": {"SMALL": Sizes(3_000, 60, 120, 60, 80, 300)},
+    "downstream": {"EPOCHS": {False: 1}},
     "explanations": {"SMALL": 5, "STEERED": 2, "REACH_TAGS": 1},
     "alignment": {"SMALL": TINY},
     "cold_items": {"TINY": TINY},
@@ -93,7 +94,7 @@ def test_a_small_run_fills_its_tables(name, request, tmp_path, monkeypatch, chec
     for constant, value in CONSTANTS.get(name, {}).items():
         monkeypatch.setattr(module, constant, value)
     monkeypatch.setattr(training, "backbone", lambda: checkpoint)
-    with_model = name in {"explanations", "cold_items", "new_items"}
+    with_model = name in {"explanations", "cold_items", "new_items", "downstream"}
     run = request.getfixturevalue("world") if with_model else InProcess(tmp_path)
     results = FACTS | json.loads(json.dumps(module.measured(run)))
     assert render(bench.BENCHMARKS[name], results).count("\n|") > 2
