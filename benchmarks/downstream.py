@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from experiment import SHARED, interval, small_world
-from probes import Target, bootstrapped, mean_r2, mean_rand, probe, standardized
+from probes import Probe, Target, bootstrapped, mean_r2, mean_rand, standardized
 from scipy.optimize import minimize
 from scipy.sparse.linalg import svds
 from sklearn.cluster import KMeans
@@ -225,20 +225,32 @@ def probed(data: str, full: bool, seed: int, files: dict[str, str]) -> dict[str,
     """Return what each embedding says about users; called in a process of its own."""
     world = World.open(data, seed, full=full)
     targets = _targets(world)
+    ours = _probes(world, targets, OURS, files, WAYS[0])
+    counted = _probes(world, targets, "genre shares", files, WAYS[0])["later genres"]
     rows = []
     for name in ("constant", "history length", "genre shares", "all interactions", *files):
-        vectors = np.load(files[name]) if name in files else None
-        for scaling, split in WAYS if vectors else WAYS[:1] + WAYS[2:]:
-            row: dict[str, Any] = {"embedding": name, "vectors": scaling, "fitted": split}
-            for view, target in targets:
-                users, histories = world.view(view)
-                fit, test = (world.splits[users] == one for one in (split, "test"))
-                found = vectors[view] if vectors else _reference(world, name, histories)
-                if name != "all interactions":  # whose columns are alike
-                    found = unit_rows(found) if scaling == "unit length" else standardized(found, fit)
-                row |= {"width": found.shape[1], target.name: probe(found, target, fit, test, seed)}
-            rows.append(row)
+        for way in WAYS if name in files else WAYS[:1]:
+            probes = _probes(world, targets, name, files, way)
+            row: dict[str, Any] = {"embedding": name, "vectors": way[0], "fitted": way[1]}
+            row |= {target: probe.interval(seed, ours[target]) for target, probe in probes.items()}
+            row["genres beyond shares"] = probes["later genres"].interval(seed, counted)["minus"]
+            rows.append(row | {"of embedding": name in files})
     return {"rows": rows, "facts": _facts(world, targets)}
+
+
+def _probes(
+    world: World, targets: list[tuple[str, Target]], name: str, files: dict[str, str], way: tuple[str, str]
+) -> dict[str, Probe]:
+    """Return the probe of each target, of one embedding or reference in one way."""
+    probes, (scaling, split) = {}, way
+    for view, target in targets:
+        users, histories = world.view(view)
+        fit, test = (world.splits[users] == one for one in (split, "test"))
+        found = np.load(files[name])[view] if name in files else _reference(world, name, histories)
+        if name != "all interactions":  # whose columns are alike
+            found = unit_rows(found) if scaling == "unit length" else standardized(found, fit)
+        probes[target.name] = Probe.fit(found, target, fit, test)
+    return probes
 
 
 def _reference(world: World, name: str, histories: Histories) -> NDArray[np.float64]:
@@ -343,7 +355,7 @@ def sized(data: str, full: bool, seed: int, model: str, file: str) -> dict[str, 
     of_task = recommender.vectors(task.inputs, "overall")
     views = np.load(file)
     targets = [target for _, target in _targets(world) if target.name in {"gender", "age group"}]
-    rows, before = [], None
+    rows, before, exact = [], None, {}
     for name, (size, treat, items) in _stored(views["all"][trains], recommender.item_vectors, seed).items():
         ranked, every, one, other = (
             treat(of)
@@ -355,7 +367,9 @@ def sized(data: str, full: bool, seed: int, model: str, file: str) -> dict[str, 
         row = {"stored": name, "bytes": size, "ndcg": interval(gains, seed)}
         row["difference"] = interval(gains - before, seed)
         units = standardized(unit_rows(every), trains)
-        row |= {target.name: probe(units, target, trains, tests, seed) for target in targets}
+        probes = {target.name: Probe.fit(units, target, trains, tests) for target in targets}
+        exact = exact or probes
+        row |= {target: one.interval(seed, exact[target]) for target, one in probes.items()}
         rows.append(row | {"found again": interval(again.astype(float), seed)})
     return {"rows": rows}
 

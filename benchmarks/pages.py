@@ -379,7 +379,7 @@ def _probes(results: Results, *, first: bool) -> list[Row]:
         row | {"fitted": _FITTED[row["fitted"]]}
         for row in results["probes"]
         if first == ((row["vectors"], row["fitted"]) == ("standardized", "train"))
-        and (first or row["width"] == results["dim"])
+        and (first or row["of embedding"])
     ]
 
 
@@ -819,9 +819,11 @@ REGIONS: dict[str, tuple[Any, ...]] = {
         "downstream",
         "{data}: {users[train]:,} training, {users[validation]:,} validation and {users[test]:,} test users; one split, one seed. Embeddings have {dim} dimensions. Mean ± half of the 95 % CI (bootstrap over test users).",
         Table(
-            {"what is known of a user": "{embedding}", "numbers": "{width:,}"} | _READ,
+            {"what is known of a user": "{embedding}"}
+            | _READ
+            | {"minus genre shares": "{genres beyond shares:[+.3f]}"},
             lambda results: _probes(results, first=True),
-            "Linear probes (ridge regression) of standardized coordinates, fitted on training users. Classes: {classes[gender]} genders, {classes[age group]} age groups, {classes[occupation]} occupations.",
+            "Linear probes (ridge regression) of standardized coordinates, fitted on training users. Classes: {classes[gender]} genders, {classes[age group]} age groups, {classes[occupation]} occupations. `*`: the paired 95 % CI of the difference from tastevec, overall, excludes 0.",
         ),
         Table(
             {"embedding": "{embedding}", "coordinates": "{vectors}", "fitted on": "{fitted}"} | _READ,
@@ -849,7 +851,7 @@ REGIONS: dict[str, tuple[Any, ...]] = {
                 "found by the other half": "{found again:±.3f}",
             },
             "sizes",
-            "Smaller and noisy vectors. Found by the other half: of the vectors of one random half of each test user's history, the one nearest to the vector of the other half is the same user's.",
+            "Smaller and noisy vectors. Found by the other half: of the vectors of one random half of each test user's history, the one nearest to the vector of the other half is the same user's. `*`: the paired 95 % CI of the difference from float32 excludes 0.",
         ),
         Table(
             {

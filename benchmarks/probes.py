@@ -6,7 +6,7 @@ Dimensions: B users, C classes or numbers of a target, D dimensions, R resamples
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
@@ -45,20 +45,46 @@ def standardized(vectors: NDArray[np.floating[Any]], of: NDArray[np.bool_]) -> N
     return np.asarray((vectors - mean) / np.where(deviation > _FEW, deviation, 1.0))
 
 
-def probe(
-    vectors: NDArray[Any], target: Target, fit: NDArray[np.bool_], test: NDArray[np.bool_], seed: int
-) -> dict[str, Any]:
-    """Return the AUC or R2 on test users of a ridge regression of other users, and its 95 % CI.
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A ridge regression, and what it predicts of test users.
 
-    Classes are regressed on their indicators; the ridge of each is chosen by the leave-one-out error of the users it is fitted to.
+    Attributes:
+        predicted: (B, C) of the test users, and
+        values: (B, C) what is true of them.
+        of_classes: See `Target`.
     """
-    some = target.values.any(axis=1) | (not target.of_classes)
-    fit, test = fit & some, test & some
-    model = RidgeCV(_RIDGES, alpha_per_target=True).fit(vectors[fit], target.values[fit])
-    values = target.values[test]
-    predicted = np.reshape(model.predict(vectors[test]), values.shape)
-    measure = mean_auc if target.of_classes else mean_r2
-    return bootstrapped(lambda weights: measure(predicted, values, weights), len(values), seed)
+
+    predicted: NDArray[np.float64]
+    values: NDArray[np.float64]
+    of_classes: bool
+
+    @classmethod
+    def fit(
+        cls, vectors: NDArray[Any], target: Target, fit: NDArray[np.bool_], test: NDArray[np.bool_]
+    ) -> Self:
+        """Return the probe of some users, applied to test users.
+
+        Classes are regressed on their indicators; the ridge of each is chosen by the leave-one-out error of the users it is
+        fitted to.
+        """
+        some = target.values.any(axis=1) | (not target.of_classes)
+        fit, test = fit & some, test & some
+        model = RidgeCV(_RIDGES, alpha_per_target=True).fit(vectors[fit], target.values[fit])
+        values = target.values[test]
+        return cls(np.reshape(model.predict(vectors[test]), values.shape), values, target.of_classes)
+
+    def measure(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return (R,) the AUC or R2, of users who count as often as (R, B) says."""
+        return (mean_auc if self.of_classes else mean_r2)(self.predicted, self.values, weights)
+
+    def interval(self, seed: int, other: Probe) -> dict[str, Any]:
+        """Return the AUC or R2 and its 95 % CI, the difference from another probe, and whether its paired CI excludes 0."""
+        minus = bootstrapped(
+            lambda weights: self.measure(weights) - other.measure(weights), len(self.values), seed
+        )
+        found = bootstrapped(self.measure, len(self.values), seed)
+        return {**found, "minus": minus, "significant": minus["ci_low"] > 0 or minus["ci_high"] < 0}
 
 
 def bootstrapped(statistic: Statistic, users: int, seed: int) -> dict[str, Any]:

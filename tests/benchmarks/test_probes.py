@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from probes import Target, mean_auc, mean_r2, mean_rand, probe
+from probes import Probe, Target, mean_auc, mean_r2, mean_rand
 from sklearn.metrics import adjusted_rand_score, r2_score, roc_auc_score
 
 USERS = 12
@@ -51,6 +51,9 @@ def test_a_probe_reads_a_linear_attribute_and_not_one_that_is_not_there():
         Target("two classes", np.eye(2)[classes], of_classes=True)
         for classes in ((vectors[:, 0] > 0).astype(int), rng.integers(2, size=200))
     )
-    assert probe(vectors, linear, fit, ~fit, 1)["ci_low"] > 0.9
-    found = probe(vectors, noise, fit, ~fit, 1)
+    there, absent = (Probe.fit(vectors, target, fit, ~fit) for target in (linear, noise))
+    itself, found = there.interval(1, there), absent.interval(1, there)
+    assert itself["ci_low"] > 0.9
+    assert not itself["significant"]
     assert found["ci_low"] < 0.5 < found["ci_high"]
+    assert found["significant"]
