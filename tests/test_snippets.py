@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parent.parent / "docs"
 HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
-SERVED = ("new-user", "service")  # pages that need a running service
+SERVED = ("new-user", "filters", "service")  # pages that need a running service
 # Pages of results and generated pages show printed output; the research note has its own test.
 PAGES = [
     page
@@ -190,7 +190,7 @@ def test_readme_is_executable(folder):
 
 
 @pytest.mark.parametrize(
-    "page", [DOCS / "how-to" / "new-user.md", DOCS / "service.md"], ids=lambda page: page.stem
+    "page", [page for page in (*HOW_TO, *PAGES) if page.stem in SERVED], ids=lambda page: page.stem
 )
 def test_page_with_service_is_executable(page, folder):
     if shutil.which("curl") is None:

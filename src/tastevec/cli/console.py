@@ -253,7 +253,7 @@ WhichHorizon = Annotated[
 ]
 
 
-def _weight(value: float) -> float:
+def weight(value: float) -> float:
     """Refuse a weight out of range; a range of click takes NaN."""
     if not 0 <= value <= 1:
         raise typer.BadParameter(f"{value:g}. Expected a number from 0 to 1.")
@@ -266,7 +266,7 @@ DislikeWeight = Annotated[
         "--dislike-weight",
         metavar="0..1",
         show_default=True,
-        callback=_weight,
+        callback=weight,
         help="How far ratings below the middle of the scale push away. Without such ratings, and for bert-cosine, it changes nothing.",
     ),
 ]

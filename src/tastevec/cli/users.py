@@ -24,6 +24,7 @@ from tastevec.cli.console import (
     reporting,
     skipped_rows,
     typed_command,
+    weight,
 )
 from tastevec.cli.flags import HISTORY_FLAGS, takes_flags
 from tastevec.data.files import check_replaceable
@@ -113,6 +114,9 @@ def encode(
         output.set(facts, text)
 
 
+_FILTERS = "Filters"
+
+
 @takes_flags(HISTORY_FLAGS)
 def recommend(
     model: ModelFolder,
@@ -124,6 +128,48 @@ def recommend(
     horizon: WhichHorizon = "overall",
     dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT,
     unknown: WhatIsUnknown = "warn",
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_FILTERS,
+            help="Items that are never recommended: item_id, and optional user_id for items of one user.",
+        ),
+    ] = None,
+    only: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_FILTERS,
+            help="The only items that may be recommended: item_id, and optional user_id. With user_id, users without a row have none.",
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            rich_help_panel=_FILTERS,
+            help="Only items with this value, such as genres=Comedy or year=1990:1999. Repeatable: of one column one value suffices, "
+            "several columns all apply.",
+        ),
+    ] = None,
+    filter_seen: Annotated[
+        bool,
+        typer.Option(
+            "--filter-seen/--no-filter-seen",
+            rich_help_panel=_FILTERS,
+            help="Whether items of the history are excluded.",
+        ),
+    ] = True,
+    diversity: Annotated[
+        float,
+        typer.Option(
+            metavar="0..1",
+            callback=weight,
+            rich_help_panel=_FILTERS,
+            help="How unlike the items of a user are: 0, best first, to 1. Scores stay as they are.",
+        ),
+    ] = 0.0,
     memory: Memory = "512MB",
     as_json: AsJson = False,
 ) -> None:
@@ -135,18 +181,41 @@ def recommend(
     with reporting(as_json=as_json, interrupted=_resume) as output:
         from tastevec.pipelines.batch import load_for_batch, write_recommendations
 
-        check_replaceable(out, inputs=(model, histories))
+        check_replaceable(out, inputs=(model, histories, exclude, only))
         how: dict[str, Any] = {"horizon": horizon, "dislike_weight": dislike_weight}
+        filters: dict[str, Any] = {"exclude": exclude, "only": only, "where": _conditions(where)}
+        filters |= {"filter_seen": filter_seen, "diversity": diversity}
         with progress_bar("Scoring items") as progress:
             recommender = load_for_batch(model)
+            chosen = recommender.item_filter(unknown, **filters)
             users = _open(histories, recommender, memory=memory, **stated)
             written = write_recommendations(
-                recommender, users, out, k=k, **how, unknown=unknown, progress=progress
+                recommender, users, out, k=k, **how, unknown=unknown, chosen=chosen, progress=progress
             )
-        facts = {"out": out, **how, "k": k, "rows": written.rows}
+        for note in written.notes:
+            typer.echo(f"Warning: {note}", err=True)
+        facts = {"out": out, **how, **chosen.facts, "k": k, "rows": written.rows, "notes": written.notes}
         facts |= _counts(users, written, output.seconds)
         text = f"Wrote {written.rows:,} recommendations for {facts['users']:,} users to {out} (horizon {horizon})."
         output.set(facts, f"{text}{_ignored(facts)}")
+
+
+def _conditions(where: list[str] | None) -> dict[str, list[str]] | None:
+    """Return the values by column of ``COLUMN=VALUE``.
+
+    Examples:
+        >>> _conditions(["genres=Comedy", "year=1990:1999", "genres=Drama"])
+        {'genres': ['Comedy', 'Drama'], 'year': ['1990:1999']}
+    """
+    found: dict[str, list[str]] = {}
+    for one in where or ():
+        column, equals, value = one.partition("=")
+        if not equals:
+            raise typer.BadParameter(
+                f"{one!r}. Expected COLUMN=VALUE, such as genres=Comedy.", param_hint="--where"
+            )
+        found.setdefault(column, []).append(value)
+    return found or None
 
 
 def _resume() -> str:

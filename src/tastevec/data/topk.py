@@ -1,17 +1,19 @@
-"""Top-k selection: the k best items of each row of scores, input items excluded.
+"""Top-k selection: the k best items of each row of scores, input items excluded, or the best that are unlike each other.
 
-Dimension letters: B users, N items, D dimensions, K ranks, S strands, C candidate scores of a row.
+Dimension letters: B users, N items, D dimensions, K ranks, S strands, C candidates of a row.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tastevec.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 _CELLS = 1 << 20  # scores ranked at once: 4 MB, which fits in the processor's cache
 _STRANDS = 1024
 _MAX_SCORES = 1 << 24  # of a block, 64 MB: with fewer users at once the matrix product is slower
+DIVERSE_FROM: Final = 300  # candidates of a user: of more, those at the end have scores too low to be chosen
+_MAX_NUMBERS = 1 << 20  # of the candidates of some users, 4 MB
 
 
 def rank_items(
@@ -37,7 +41,7 @@ def rank_items(
         scores: (B, N) one row per user of ``input_items``; higher is better.
         input_items: The items to exclude.
         k: The number of ranks; fewer if the catalog is smaller.
-        only: (N,) the items to rank; None ranks all.
+        only: (N,), or (B, N) by user, the items to rank; None ranks all.
         overwrite_scores: Save a copy: scores of excluded items become minus infinity.
 
     Returns:
@@ -67,8 +71,10 @@ def rank_items(
         own = slice(input_items.offsets[start], input_items.offsets[start + len(block)])
         owners = np.repeat(np.arange(len(block)), input_items.lengths[start : start + len(block)])
         block[owners, input_items.items[own]] = -np.inf
-        if only is not None:
+        if only is not None and only.ndim == 1:
             block[:, ~only] = -np.inf
+        elif only is not None:
+            block[~only[start : start + rows]] = -np.inf
         best = top_k(block, k)
         ranked[start : start + rows] = np.where(np.isneginf(np.take_along_axis(block, best, 1)), -1, best)
     return ranked
@@ -125,7 +131,7 @@ def best_items(
     item_vectors: NDArray[np.float32],
     known: Histories,
     k: int,
-    candidates: NDArray[np.bool_] | None = None,
+    candidates: NDArray[np.bool_] | Callable[[NDArray[Any]], NDArray[np.bool_]] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the indices and scores (B, K) of the best items that are not in each user's history, best first.
 
@@ -138,7 +144,8 @@ def best_items(
         item_vectors: (N, D) float32.
         known: The histories whose items are excluded.
         k: Items per user; fewer where the catalog is smaller.
-        candidates: (N,) the items that may be returned; None is all.
+        candidates: (N,) the items that may be returned; None is all. Or a function of some user IDs (B,) that returns them,
+            also as (B, N) by user.
 
     Returns:
         A user with fewer items left has the index -1 and the score minus infinity in the remaining columns.
@@ -163,7 +170,68 @@ def best_items(
         block = slice(block_number * rows, block_number * rows + len(part))
         with np.errstate(invalid="ignore", over="ignore"):  # rank_items refuses them, and names the user
             products = np.matmul(vectors[block], item_vectors.T, out=buffer[: len(part)])  # (rows, N)
-        indices[block] = rank_items(products, part, k, candidates, overwrite_scores=True)
+        only = candidates(part.user_ids) if callable(candidates) else candidates
+        indices[block] = rank_items(products, part, k, only, overwrite_scores=True)
         scores[block] = np.take_along_axis(products, np.maximum(indices[block], 0), 1)
     scores[indices < 0] = -np.inf
     return indices, scores
+
+
+def most_diverse(
+    indices: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    directions: NDArray[np.float32],
+    k: int,
+    diversity: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the indices and scores (B, K) of candidates that score high and are unlike each other: maximal marginal relevance.
+
+    Each rank has the candidate with the highest ``(1 - diversity) * score - diversity * similarity``: its score, scaled to 0
+    to 1 over the candidates of the user, and its highest cosine to an item of a better rank. The first is always the best.
+
+    Args:
+        indices: (B, C) items by user, best first, as `best_items` returns them; -1 fills the end.
+        scores: (B, C) their scores.
+        directions: (N, D) of the items, of any length.
+        k: K; fewer if there are fewer candidates.
+        diversity: From 0, the order of the scores, to 1, similarity alone.
+
+    Source: Carbonell & Goldstein 1998, "The use of MMR, diversity-based reranking for reordering documents and producing
+    summaries", section 2.
+
+    Examples:
+        >>> items = np.array([[1, 0], [1, 0], [0, 1]], np.float32)  # the first two are alike
+        >>> found, _ = most_diverse(np.array([[0, 1, 2]]), np.array([[0.9, 0.8, 0.5]], np.float32), items, 2, 0.5)
+        >>> found
+        array([[0, 2]])
+    """
+    users, width = indices.shape
+    k = min(k, width)
+    chosen = np.zeros((users, k), np.int64)  # columns of the candidates
+    step = max(1, _MAX_NUMBERS // max(width * directions.shape[1], 1))
+    for start in range(0, users, step):
+        own = indices[start : start + step]
+        vectors = directions[np.maximum(own, 0)]  # (B, C, D)
+        lengths = np.linalg.norm(vectors, axis=2, keepdims=True)
+        vectors /= np.where(lengths > 0, lengths, np.float32(1))
+        relevance = np.float32(1 - diversity) * _scaled(scores[start : start + step])
+        relevance[own < 0] = -np.inf
+        nearest, rows = np.full(own.shape, -1, np.float32), np.arange(len(own))  # the lowest cosine
+        for rank in range(k):
+            value = relevance if rank == 0 else relevance - np.float32(diversity) * nearest
+            best = value.argmax(axis=1)
+            chosen[start : start + step, rank] = best
+            relevance[rows, best] = -np.inf
+            np.maximum(nearest, np.matmul(vectors, vectors[rows, best][..., None])[..., 0], out=nearest)
+    found, of_found = np.take_along_axis(indices, chosen, 1), np.take_along_axis(scores, chosen, 1)
+    present = np.arange(k) < (indices >= 0).sum(axis=1, keepdims=True)  # the others were chosen among nothing
+    return np.where(present, found, -1), np.where(present, of_found, np.float32(-np.inf))
+
+
+def _scaled(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the finite scores (B, C) of each row, which descend, from 1 down to 0."""
+    finite = np.isfinite(scores)
+    low = np.where(finite, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    span = scores[:, :1] - low
+    scaled = (scores - low) / np.where(span > 0, span, 1)
+    return np.where(finite, scaled, np.float32(0)).astype(np.float32)

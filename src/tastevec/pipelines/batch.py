@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from tastevec.data.value_scale import ValueScale
     from tastevec.schema import Horizon, Unknown
     from tastevec.serving.encoder import Encoder
+    from tastevec.serving.filters import ItemFilter
     from tastevec.serving.recommender import Recommender
     from tastevec.serving.user_files import UserFile
 
@@ -93,10 +94,11 @@ _SCORE: Final = "cosine of user and item vector, -1 to 1, comparable within one 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """A finished batch run: rows of the output file, and users whose results came from an interrupted run."""
+    """A finished batch run: rows of the output file, users whose results came from an interrupted run, and what to say."""
 
     rows: int
     resumed: int
+    notes: tuple[str, ...] = ()
 
 
 def write_vectors(
@@ -141,9 +143,12 @@ def write_recommendations(
     horizon: Horizon = "overall",
     dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
     unknown: Unknown = "warn",
+    chosen: ItemFilter | None = None,
     progress: Callable[[int], None] = lambda _users: None,
 ) -> BatchResult:
     """Write ``user_id, item_id, rank, score`` to ``out``, ``k`` items per user, ranks from 1; resumable as `write_vectors`.
+
+    ``chosen`` is from `Recommender.item_filter`.
 
     Raises:
         SettingsError: ``k`` is below 1.
@@ -152,16 +157,25 @@ def write_recommendations(
     item_type = recommender.bundle.items.schema.field(ITEM_ID).type
     columns = {USER_ID: users.id_type, ITEM_ID: item_type, RANK: pa.int32(), SCORE: pa.float32()}
     how: dict[str, Any] = {"horizon": horizon, DISLIKE_WEIGHT: check_dislike_weight(dislike_weight)}
-    key = _key(recommender, answer="recommendations", **how, k=k)
-    schema = _schema(columns, recommender, how, score=_SCORE)
-    return _write_shards(
-        replace(users, unknown=unknown),
-        out,
-        schema,
-        key,
-        lambda batch: recommender.recommend_batches([batch], k=k, **how),
-        progress,
-    )
+    chosen = chosen or recommender.item_filter()
+    key = _key(recommender, answer="recommendations", **how, k=k, filter=chosen.digest)
+    schema = _schema(columns, recommender, how, **chosen.facts, score=_SCORE)
+    ids = [np.zeros(0, np.int64)]  # those of all users, where a list is by user
+
+    def compute(batch: Histories) -> Iterator[pa.RecordBatch]:
+        return recommender.recommend_batches([batch], k=k, **how, chosen=chosen)
+
+    def each(user_ids: NDArray[Any]) -> None:
+        if chosen.by_user:
+            ids.append(user_ids)
+
+    users = replace(users, unknown=unknown)
+    written = _write_shards(users, out, schema, key, compute, progress, each=each)
+    with pq.ParquetFile(out) as file:
+        ranks = (batch[RANK] for batch in file.iter_batches(columns=[RANK]))
+        full = sum(int(pc.sum(pc.equal(rank, k)).as_py() or 0) for rank in ranks)
+    notes = (*chosen.notes_for(users.stream.users, full, k), *chosen.not_met(np.concatenate(ids)))
+    return replace(written, notes=notes)
 
 
 def _write_shards(
@@ -171,11 +185,14 @@ def _write_shards(
     key: str,
     compute: Callable[[Histories], Iterable[pa.RecordBatch]],
     progress: Callable[[int], None],
+    *,
+    each: Callable[[NDArray[Any]], None] = lambda _user_ids: None,
 ) -> BatchResult:
-    """Write a shard per batch of users, then join them to the file ``out``."""
+    """Write a shard per batch of users, then join them to the file ``out``; ``each`` is called with the IDs of each batch."""
     resumed = 0
     with closing(users.stream) as batches, open_shards(out, schema, inputs=(users.path,)) as shards:
         for batch in batches:
+            each(batch.user_ids)
             if not shards.add(input_digest(batch, key), partial(compute, batch)):
                 resumed += len(batch)
             progress(batches.users)

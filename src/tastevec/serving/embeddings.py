@@ -234,3 +234,30 @@ def check_vectors(where: str, space: str, horizon: str | None, expected: str, wa
             f"{where}: vectors have horizon {horizon}, the call has horizon {wanted}. Expected one horizon. Encode these users "
             f"with horizon {wanted}, or call with horizon {horizon}."
         )
+
+
+def given_vectors(
+    users: Embeddings | NDArray[np.float32], bundle: Bundle, horizon: Horizon
+) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the IDs (B,), vectors (B, D) and norms (B,) of embeddings, or of the vector (D,) of one user.
+
+    Raises:
+        DataError: They are of another space, or have another shape, or are those of items.
+        SettingsError: They are of another horizon.
+    """
+    if isinstance(users, Embeddings):
+        check_vectors("users", users.space, users.horizon, bundle.space, horizon)
+        ids, vectors, norms = users.ids, users.matrix, users.norms
+    else:
+        ids, vectors = np.zeros(1, np.int64), np.asarray(users, np.float32)[None]
+        norms = np.ones(1, np.float32)
+    if vectors.shape[1:] != (dim := bundle.model.table.shape[1],):
+        raise DataError(
+            f"vector: shape {vectors.shape[1:]}. Expected ({dim},), one vector of this model. Pass several as Embeddings."
+        )
+    if not bundle.model.geometry.are_users(vectors):
+        raise DataError(
+            "vector: the last coordinate is that of an item. Expected 0, as in each user vector. Encode a user, or call "
+            "similar_items for an item."
+        )
+    return ids, vectors, norms

@@ -18,7 +18,6 @@ from tastevec.data.intake.report import number
 from tastevec.data.intake.settings import ItemSettings, several_tables
 from tastevec.data.intake.stated import HISTORY_SETTINGS, check_names, intake_settings
 from tastevec.data.intake.values import BadValueError, read_id
-from tastevec.data.topk import best_items
 from tastevec.errors import DataError, FormatError, SettingsError, TastevecWarning, UnknownItemError
 from tastevec.schema import (
     DEFAULT_DISLIKE_WEIGHT,
@@ -33,7 +32,7 @@ from tastevec.schema import (
     Horizon,
     Unknown,
 )
-from tastevec.serving.embeddings import Embeddings, ItemEmbeddings, check_vectors
+from tastevec.serving.embeddings import Embeddings, ItemEmbeddings, check_vectors, given_vectors
 from tastevec.serving.encoder import UserVectors, check_dislike_weight, encode_histories
 from tastevec.serving.explain import (
     Attribution,
@@ -43,13 +42,9 @@ from tastevec.serving.explain import (
     explain_items,
     explain_users,
 )
+from tastevec.serving.filters import ItemFilter, item_filter, split_choices
 from tastevec.serving.hub import open_bundle, push
-from tastevec.serving.interactions import (
-    ManyUsers,
-    OneUser,
-    is_one_user,
-    parse,
-)
+from tastevec.serving.interactions import ManyUsers, OneUser, is_one_user, parse
 from tastevec.serving.neighbors import Neighbors, neighbor_pairs, read_user_vectors
 from tastevec.serving.new_items import read_new_items, with_new_items
 from tastevec.serving.parsed_users import ModelReading, ParsedUsers, report_unknown
@@ -63,6 +58,7 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.bundle import Bundle, Runtime
+    from tastevec.serving.filters import FilterChoices, RecommendChoices
     from tastevec.serving.tables import TableChoices
 
     Vector = NDArray[np.float32]
@@ -225,26 +221,45 @@ class Recommender:
         dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
         seen: OneUser = (),
         unknown: Unknown = "warn",
-        **how: Unpack[TableChoices],
+        **how: Unpack[RecommendChoices],
     ) -> pa.Table:
         """Return the best items that are not in the history: item_id, title, rank from 1, score.
 
-        Of several users the first column is user_id.
+        Of several users the first column is user_id. Filters say which items may be recommended: ``exclude``, ``only``,
+        ``where`` and ``filter_seen``, see `FilterChoices`; with ``diversity`` above 0 the items are less alike.
 
         Args:
             interactions: See the class; or `Embeddings`, or the vector (D,) of one user.
             k: Items per user.
             horizon: The horizon.
             dislike_weight: See the class.
-            unknown: See the class.
-            how: As in `encode`.
+            unknown: See the class; also of listed items.
+            how: The filters, such as ``where={"genres": "Comedy"}``; and as in `encode`.
             seen: The interactions of a vector's user, whose items are not recommended, or the same for all `Embeddings`.
+
+        Raises:
+            DataError: No item has a value of ``where``, or no item meets all filters.
+            SettingsError: There is no such column or filter.
+
+        Warns:
+            TastevecWarning: A filter leaves fewer than ``k`` items to some users.
         """
-        users, (vectors, _) = self._encoded(interactions, horizon, unknown, seen, how, dislike_weight)
-        table = pa.Table.from_batches([self._best(users.histories, vectors, _at_least_one(k))])
+        filters, tables = split_choices(how)
+        chosen, one = self.item_filter(unknown=unknown, **filters), is_one_user(interactions)
+        if one:
+            chosen.check_one_user()
+        users, (vectors, _) = self._encoded(interactions, horizon, unknown, seen, tables, dislike_weight)
+        table = pa.Table.from_batches([self._best(users.histories, vectors, _at_least_one(k), chosen)])
+        full = int((table[RANK].to_numpy() == k).sum())
+        for note in (*chosen.notes_for(len(users), full, k), *chosen.not_met(users.histories.user_ids)):
+            warnings.warn(note, TastevecWarning, stacklevel=2)
         indices = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
         table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(indices))
-        return table.drop_columns([USER_ID]) if is_one_user(interactions) else table
+        return table.drop_columns([USER_ID]) if one else table
+
+    def item_filter(self, unknown: Unknown = "warn", **choices: Unpack[FilterChoices]) -> ItemFilter:
+        """Return a filter for `recommend_batches`; see `FilterChoices`, and `recommend`, which takes the choices themselves."""
+        return item_filter(self.bundle, self._indices, self._with_vector, choices, unknown)
 
     def similar_items(self, item_id: object, *, k: int = 10) -> pa.Table:
         """Return the nearest items: item_id, title, rank from 1, similarity; only items with a vector."""
@@ -527,15 +542,23 @@ class Recommender:
         k: int,
         horizon: Horizon,
         dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
+        chosen: ItemFilter | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield ``user_id, item_id, rank, score`` of each batch of users."""
+        """Yield ``user_id, item_id, rank, score`` of each batch of users; ``chosen`` is from `item_filter`."""
         _at_least_one(k)
+        chosen = chosen or self.item_filter()
         for histories in (part for batch in users for part in batch.chunks(_MAX_USERS)):
-            yield self._best(histories, self.vectors(histories, horizon, dislike_weight), k)
+            yield self._best(histories, self.vectors(histories, horizon, dislike_weight), k, chosen)
 
-    def _best(self, known: Histories, vectors: NDArray[np.float32], k: int) -> pa.RecordBatch:
+    def best_items(
+        self, known: Histories, vectors: Vector, k: int, chosen: ItemFilter
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the indices and scores (B, K) of the best items of users, from their histories and vectors (B, D)."""
+        return chosen.best(known, vectors, self.item_vectors, self.item_directions, k)
+
+    def _best(self, known: Histories, vectors: Vector, k: int, chosen: ItemFilter) -> pa.RecordBatch:
         """Return ``user_id, item_id, rank, score`` of users, from their histories and vectors (B, D)."""
-        indices, scores = best_items(vectors, self.item_vectors, known, k, self._with_vector)  # (B, K)
+        indices, scores = self.best_items(known, vectors, k, chosen)  # (B, K)
         present = indices >= 0
         rows, ranks = np.nonzero(present)
         columns = {
@@ -562,25 +585,12 @@ class Recommender:
             SettingsError: Embeddings are of another horizon, or the weight is not from 0 to 1.
         """
         check_dislike_weight(dislike_weight)
-        is_vector = isinstance(users, np.ndarray) and users.dtype.kind == "f"
-        if not (is_vector or isinstance(users, Embeddings)):
+        if isinstance(users, np.ndarray) and users.dtype.kind != "f":
+            users = users.tolist()
+        if not isinstance(users, Embeddings | np.ndarray):
             parsed = self._parse(users, unknown, how=how)
             return parsed, self.user_vectors(parsed.histories, horizon, dislike_weight)
-        if isinstance(users, Embeddings):
-            check_vectors("users", users.space, users.horizon, self.bundle.space, horizon)
-            ids, vectors, norms = users.ids, users.matrix, users.norms
-        else:
-            ids, vectors = np.zeros(1, np.int64), np.asarray(users, np.float32)[None]
-            norms = np.ones(1, np.float32)
-        if vectors.shape[1:] != (dim := self.item_vectors.shape[1],):
-            raise DataError(
-                f"vector: shape {vectors.shape[1:]}. Expected ({dim},), one vector of this model. Pass several as Embeddings."
-            )
-        if not self.bundle.model.geometry.are_users(vectors):
-            raise DataError(
-                "vector: the last coordinate is that of an item. Expected 0, as in each user vector. Encode a user, or call "
-                "similar_items for an item."
-            )
+        ids, vectors, norms = given_vectors(users, self.bundle, horizon)
         known = self._parse(seen, unknown, "seen")
         history = known.histories.take(np.zeros(len(ids), np.int64))
         return replace(known, histories=replace(history, user_ids=ids)), UserVectors(vectors, norms)

@@ -39,6 +39,7 @@ _VALUES: Final[Mapping[str, str]] = {
     "quote": "none",
     "engine": "duckdb|spark",
     "preset": "taste|bert-cosine|direction",
+    "unknown": "warn|ignore|raise",
     **dict.fromkeys(("strict", "no_header", "delimiter", "items", "tags", "relevance", "text_model"), ""),
     **dict.fromkeys(("genome", "master", "scratch", "item_noun", "split_strategy"), ""),
 }
@@ -109,6 +110,11 @@ def at_command_line() -> Iterator[None]:
         yield
     finally:
         _AT_COMMAND_LINE.reset(token)
+
+
+def argument(name: str) -> str:
+    """Return what the caller states a setting by: its flag while a command runs, else its keyword."""
+    return f"--{name.replace('_', '-')}" if _AT_COMMAND_LINE.get() else name
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from pydantic_core import from_json, to_json
 
 from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, DISLIKE_WEIGHT
 from tastevec.serving.encoder import UserVectors
-from tastevec.serving.parsed_users import ParsedUsers
 from tastevec.serving.service import responses, schemas
 from tastevec.serving.service.error_messages import Problem, validation_message
 from tastevec.serving.service.responses import AppState
@@ -27,12 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tastevec.schema import Horizon
+    from tastevec.serving.filters import ItemFilter
+    from tastevec.serving.parsed_users import ParsedUsers
 
 Check = Callable[
     [], None
 ]  # called between pieces: others take their turn, or it raises where the client is gone
 Entries = list[dict[str, Any]]
-_OfUsers = Callable[[AppState, Any, ParsedUsers, UserVectors, Check], Entries]
+# Of AppState, the request, ParsedUsers, UserVectors and Check; of a request with filters, ItemFilter too.
+_OfUsers = Callable[..., Entries]
 _OfItems = Callable[[AppState, Any, list[int]], Entries]
 
 # Milliseconds on one core, roughly: per user, per history without one item, per item of a history, and per result.
@@ -54,6 +56,7 @@ class Work:
         users: The users; None for a request about items.
         vectors: User vectors (B, D) that the request has in place of interactions, each with the norm 1.
         items: Indices of the items that the request names.
+        chosen: Which items may be recommended, where the request can say so.
         cost: Expected milliseconds on one core.
     """
 
@@ -64,6 +67,7 @@ class Work:
     users: ParsedUsers | None = None
     vectors: UserVectors | None = None
     items: list[int] | None = None
+    chosen: ItemFilter | None = None
     cost: float = 0.0
 
     @property
@@ -73,8 +77,13 @@ class Work:
 
     def head(self, state: AppState) -> bytes:
         """Return the JSON before the entries."""
-        known = {"space": state.space, "horizon": self.horizon}
-        facts = {name: known.get(name) or getattr(self.request, name) for name in self.operation.facts}
+        known: dict[str, Any] = {"space": state.space, "horizon": self.horizon}
+        if self.chosen is not None:
+            known["unknown"] = self.chosen.unknown
+        facts = {
+            name: known[name] if name in known else getattr(self.request, name)
+            for name in self.operation.facts
+        }
         key = "items" if self.users is None else "users"
         return to_json(facts)[:-1] + (b'"' if not facts else b',"') + key.encode() + b'":['
 
@@ -84,7 +93,8 @@ class Work:
             assert self.operation.users is not None
             vectors = vectors if self.vectors is None else self.vectors
             assert vectors is not None
-            found = self.operation.users(state, self.request, self.users, vectors, check)
+            filters = () if self.chosen is None else (self.chosen,)
+            found = self.operation.users(state, self.request, self.users, vectors, check, *filters)
         else:
             assert self.operation.items is not None
             found = self.operation.items(state, self.request, self.items or [])
@@ -143,6 +153,8 @@ class Operation(NamedTuple):
             if given:
                 vectors = UserVectors(responses.given_vectors(state, given), np.ones(len(given), np.float32))
             parsed = state.parse(users or [schemas.User(interactions=[])] * len(given), self.where)
+            if isinstance(request, schemas.Filters):
+                work = replace(work, chosen=responses.item_filter(state, request))
             work = replace(work, users=parsed, vectors=vectors, request=_without(request))
         elif item_ids := getattr(request, "item_ids", []):
             work = replace(work, items=responses.item_indices(state, item_ids))
@@ -209,12 +221,17 @@ def _encode_stored(
 
 
 def _recommend(
-    state: AppState, request: schemas.RecommendRequest, users: ParsedUsers, vectors: UserVectors, check: Check
+    state: AppState,
+    request: schemas.RecommendRequest,
+    users: ParsedUsers,
+    vectors: UserVectors,
+    check: Check,
+    chosen: ItemFilter,
 ) -> Entries:
     steered = vectors
     if request.tags:
         steered = responses.steer_vectors(state, vectors, request.tags, 1.0, request.horizon)
-    recommended = responses.recommended_items(state, users, steered.vectors, request.k)
+    recommended = responses.recommended_items(state, users, steered.vectors, request.k, chosen)
     explained = responses.add_contributions(state, users, vectors.vectors, recommended, request, check)
     return [
         {"items": items, **counts} for items, counts in zip(explained, responses.counts(users), strict=True)
@@ -233,10 +250,15 @@ def _similar_users(
 
 
 def _steer(
-    state: AppState, request: schemas.SteerRequest, users: ParsedUsers, vectors: UserVectors, _check: Check
+    state: AppState,
+    request: schemas.SteerRequest,
+    users: ParsedUsers,
+    vectors: UserVectors,
+    _check: Check,
+    chosen: ItemFilter,
 ) -> Entries:
     steered = responses.steer_vectors(state, vectors, request.tags, request.hold, request.horizon)
-    recommended = responses.recommended_items(state, users, steered.vectors, request.k)
+    recommended = responses.recommended_items(state, users, steered.vectors, request.k, chosen)
     return [
         {"vector": vector, "norm": norm, "items": items, **counts}
         for vector, norm, items, counts in zip(
@@ -275,10 +297,10 @@ def _explain_items(state: AppState, request: schemas.ExplainRequest, items: list
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "encode": Operation(schemas.EncodeRequest, _encode, facts=("space", "horizon", DISLIKE_WEIGHT)),
-    "recommend": Operation(schemas.RecommendRequest, _recommend, facts=("space",)),
+    "recommend": Operation(schemas.RecommendRequest, _recommend, facts=("space", "unknown")),
     "similar-users": Operation(schemas.SimilarUsersRequest, _similar_users),
     "explain": Operation(schemas.ExplainRequest, _explain, _explain_items),
-    "steer": Operation(schemas.SteerRequest, _steer, facts=("space",)),
+    "steer": Operation(schemas.SteerRequest, _steer, facts=("space", "unknown")),
     "items": Operation(schemas.TitleQuery, items=_search_titles),
     "similar-items": Operation(schemas.SimilarItemsRequest, items=_similar_items),
     # Of stored users: their vectors, the query of a search, and the items nearest to the users that it finds.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from pydantic_core import to_json
 
-from tastevec.data.topk import best_items
+from tastevec.errors import TastevecError
 from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, MOVIELENS_NOUN, Horizon
 from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
 from tastevec.serving.interactions import (
@@ -26,7 +26,7 @@ from tastevec.serving.interactions import (
 from tastevec.serving.parsed_users import ModelReading, ParsedUsers
 from tastevec.serving.service import schemas
 from tastevec.serving.service.catalog import Catalog, example_user
-from tastevec.serving.service.error_messages import Problem, format_value
+from tastevec.serving.service.error_messages import Problem, format_value, problem_of
 from tastevec.serving.values import InvalidInteractionError
 
 if TYPE_CHECKING:
@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.encoder import UserVectors
     from tastevec.serving.explain import TagExplanation
+    from tastevec.serving.filters import ItemFilter
     from tastevec.serving.neighbors import Neighbors
     from tastevec.serving.recommender import Recommender
-    from tastevec.serving.service.schemas import ExplainRequest, RecommendRequest, User
+    from tastevec.serving.service.schemas import ExplainRequest, Filters, RecommendRequest, User
 
 
 _MOST_ICONS = 10  # more do not fit a phone
@@ -254,11 +255,10 @@ def nearest_users(
 
 
 def recommended_items(
-    state: AppState, parsed: ParsedUsers, vectors: NDArray[np.float32], k: int
+    state: AppState, parsed: ParsedUsers, vectors: NDArray[np.float32], k: int, chosen: ItemFilter
 ) -> list[list[dict[str, Any]]]:
-    """Return the K best unrated items per user, with rank and score, for user vectors (B, D)."""
-    candidates = ~state.without_vector
-    indices, scores = best_items(vectors, state.model.item_vectors, parsed.histories, k, candidates)
+    """Return the K best items per user, with rank and score, for user vectors (B, D)."""
+    indices, scores = state.model.best_items(parsed.histories, vectors, k, chosen)
     return [
         [
             {**state.catalog.item(index), "rank": rank, "score": score}
@@ -267,6 +267,22 @@ def recommended_items(
         ]
         for row, row_scores in zip(indices.tolist(), scores.tolist(), strict=True)
     ]
+
+
+def item_filter(state: AppState, request: Filters) -> ItemFilter:
+    """Return which items a request accepts; items that are not in the catalog are ignored.
+
+    Raises:
+        Problem: No item is left, or a column or a value does not exist.
+    """
+    try:
+        return state.model.item_filter("ignore", **request.filters)
+    except TastevecError as error:
+        found = problem_of(error)
+        found.where = next(
+            (name for name in ("where", "only", "exclude") if found.message.startswith(name)), None
+        )
+        raise found from None
 
 
 def steer_vectors(

@@ -3,90 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from tastevec.schema import CONTROL_CHARACTERS, DEFAULT_DISLIKE_WEIGHT, FeedbackKind, Horizon
+from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, FeedbackKind, Horizon
+from tastevec.serving.service.fields import Condition, DislikeWeight, HorizonField, ItemId, K, Tags, Timestamp
 
 MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED, MAX_NEIGHBORS = 256, 20_000, 256, 16, 12_800
-_MAX_ID_LENGTH = 1_000
-_MAX_ID = 2**63 - 1
-PLAIN_TEXT = f"^[^{CONTROL_CHARACTERS[1:-1]}]*$"
-_MAX_TIMESTAMP = 253_402_300_799_999_999_999  # the end of the year 9999, in nanoseconds
-_MAX_TIME_LENGTH = 40
 
 
 def _invalid(message: str) -> PydanticCustomError:
     """Return an error whose message follows the location of the value."""
     return PydanticCustomError("invalid", "{message}", {"message": message})
-
-
-# One check in the parser's own language: a request may have 30,000 IDs. The ID rule decides about the rest.
-_ID_SCHEMA = core_schema.custom_error_schema(
-    core_schema.union_schema(
-        [
-            core_schema.int_schema(strict=True, ge=-_MAX_ID, le=_MAX_ID),
-            core_schema.float_schema(strict=True, gt=-_MAX_ID, lt=_MAX_ID),
-            core_schema.str_schema(strict=True, min_length=1, max_length=_MAX_ID_LENGTH, pattern=PLAIN_TEXT),
-        ]
-    ),
-    custom_error_type="invalid_id",
-    custom_error_message="not an item ID",
-)
-_INTEGER_ID = {"type": "integer", "minimum": -_MAX_ID, "maximum": _MAX_ID}
-_STRING_ID = {"type": "string", "minLength": 1, "maxLength": _MAX_ID_LENGTH, "pattern": PLAIN_TEXT}
-ItemId = Annotated[
-    int | str,
-    GetPydanticSchema(lambda _kind, _handler: _ID_SCHEMA),
-    WithJsonSchema({"anyOf": [_INTEGER_ID, _STRING_ID]}),
-]
-_TIME_SCHEMA = core_schema.custom_error_schema(
-    core_schema.union_schema(
-        [
-            core_schema.int_schema(strict=True, ge=0, le=_MAX_TIMESTAMP),
-            core_schema.str_schema(strict=True, min_length=1, max_length=_MAX_TIME_LENGTH),
-        ]
-    ),
-    custom_error_type="invalid_time",
-    custom_error_message="not a timestamp",
-)
-Timestamp = Annotated[
-    int | str,
-    GetPydanticSchema(lambda _kind, _handler: _TIME_SCHEMA),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": _MAX_TIMESTAMP},
-                {"type": "string", "minLength": 1, "maxLength": _MAX_TIME_LENGTH},
-            ]
-        }
-    ),
-]
-Tags = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=100)], Annotated[float, Field(ge=-10, le=10)]],
-    Field(
-        max_length=50,
-        description="Tags to steer by, each with an amount in standard deviations over users.",
-        examples=[{"violence": -1.0}],
-    ),
-]
-K = Annotated[int, Field(ge=1, le=500, description="Maximum number of results.")]
-HorizonField = Annotated[
-    Horizon,
-    Field(
-        description="`next`: what the user is likely to want next (order-aware). "
-        "`overall`: long-term preferences (order-free)."
-    ),
-]
-
-DislikeWeight = Annotated[
-    float,
-    Field(
-        ge=0,
-        le=1,
-        description="How far ratings below the middle of the scale push away. Without such ratings it changes nothing.",
-    ),
-]
 
 
 class _Request(BaseModel):
@@ -134,8 +62,11 @@ Vectors = Annotated[
 ItemIds = Annotated[list[ItemId], Field(min_length=1, max_length=MAX_IDS, examples=[[1, 2]])]
 
 
+_SUBJECTS = ("users", "vectors", "item_ids")
+
+
 def _describe_one_of_two(schema: dict[str, Any]) -> None:
-    schema["oneOf"] = [{"required": [name]} for name in list(schema["properties"])[:2]]
+    schema["oneOf"] = [{"required": [name]} for name in _SUBJECTS if name in schema["properties"]]
 
 
 def request_body(schema: type[BaseModel]) -> dict[str, Any]:
@@ -145,13 +76,13 @@ def request_body(schema: type[BaseModel]) -> dict[str, Any]:
 
 
 class _OneOfTwo(_Request):
-    """A request with exactly one of its first two keys, which are lists."""
+    """A request with exactly one of its two lists of subjects."""
 
     model_config = ConfigDict(json_schema_extra=_describe_one_of_two)
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
-        one, other = list(type(self).model_fields)[:2]
+        one, other = (name for name in _SUBJECTS if name in type(self).model_fields)
         if bool(getattr(self, one)) == bool(getattr(self, other)):
             found = "both" if getattr(self, one) else "neither"
             raise _invalid(f"{found} of two keys. Expected {one} or {other}")
@@ -177,6 +108,37 @@ class NearestItemsRequest(_Request):
     vectors: list[list[float]]
 
 
+class Filters(_Request):
+    """Which items may be recommended; all conditions apply."""
+
+    exclude: list[ItemId] = Field(
+        default=[], max_length=MAX_ITEMS, description="Items that are never recommended.", examples=[[50]]
+    )
+    only: Annotated[list[ItemId], Field(min_length=1, max_length=MAX_ITEMS)] | None = Field(
+        default=None, description="The only items that may be recommended."
+    )
+    where: dict[Annotated[str, Field(min_length=1, max_length=100)], Condition] = Field(
+        default={},
+        max_length=20,
+        description="By column of the catalog, the value of an item or a list of which it has one: a category of `genres`, a "
+        "number, a range such as 1990:1999, 1990: or :1999, or a text.",
+        examples=[{"genres": ["Action", "Drama"], "year": "1980:1999"}],
+    )
+    filter_seen: bool = Field(default=True, description="Whether items of the history are excluded.")
+    diversity: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="How unlike the items are, by maximal marginal relevance: 0, best first, to 1. Scores stay as they are.",
+    )
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The stated choices of a filter."""
+        names = ("exclude", "only", "where", "filter_seen", "diversity")
+        return {name: value for name in names if (value := getattr(self, name)) not in ([], {}, None)}
+
+
 class EncodeRequest(_Request):
     """Users to encode."""
 
@@ -185,7 +147,7 @@ class EncodeRequest(_Request):
     dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
 
 
-class RecommendRequest(_Request):
+class RecommendRequest(Filters):
     """Users to recommend items to."""
 
     users: Users
@@ -253,7 +215,7 @@ class ExplainRequest(_OneOfTwo):
     dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
 
 
-class SteerRequest(_OneOfTwo):
+class SteerRequest(_OneOfTwo, Filters):
     """Users, or user vectors, to steer by tags."""
 
     users: Users = Field(default_factory=list)
@@ -328,6 +290,10 @@ class SimilarItem(Item):
 
 
 Unknown = Annotated[list[ItemId], Field(description="Item IDs that are not in the catalog; ignored.")]
+UnknownListed = Annotated[
+    list[ItemId],
+    Field(description="Items of `exclude` and `only` that are not in the catalog; ignored."),
+]
 NKnown = Annotated[int, Field(ge=0, description="Interactions with an item of the catalog.")]
 Vector = Annotated[
     list[float], Field(description="Of unit length; comparable only with vectors of the same space.")
@@ -367,6 +333,7 @@ class RecommendResponse(_Response):
     """Recommendations, in the order of the request."""
 
     space: str
+    unknown: UnknownListed
     users: list[RecommendedUser]
 
 
@@ -384,6 +351,7 @@ class SteerResponse(_Response):
     """Steered users, in the order of the request."""
 
     space: str
+    unknown: UnknownListed
     users: list[SteeredUser]
 
 

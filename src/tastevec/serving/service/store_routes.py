@@ -15,6 +15,7 @@ from tastevec.errors import DataError
 from tastevec.serving.service import schemas
 from tastevec.serving.service.error_messages import Problem
 from tastevec.serving.service.errors import ResultResponse, error_responses, json_body, json_response
+from tastevec.serving.service.fields import PLAIN_TEXT
 from tastevec.serving.service.pool import Result
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ UserId = Annotated[
     str,
     Path(
         description="User ID, 1 to 200 characters, without control characters; 50 and 50.0 are one ID.",
-        json_schema_extra={"minLength": 1, "maxLength": 200, "pattern": schemas.PLAIN_TEXT},
+        json_schema_extra={"minLength": 1, "maxLength": 200, "pattern": PLAIN_TEXT},
     ),
 ]
 
