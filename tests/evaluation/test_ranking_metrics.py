@@ -91,6 +91,21 @@ def test_rank_items_keeps_candidates_only():
     np.testing.assert_array_equal(rank_items(scores, users([(0, 1)]), 4, candidates), [[1, 3, -1, -1]])
 
 
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.6])
+def test_rank_items_of_candidates_is_the_full_ranking_without_the_others(share):
+    rng = np.random.default_rng(5)
+    scores = rng.integers(0, 30, size=(4, 200)).astype(np.float32)  # with ties
+    known = users(*[[(int(item), 5) for item in rng.choice(200, 9, replace=False)] for _ in range(4)])
+    candidates = rng.random((4, 200)) < share
+    by_user = rank_items(scores, known, 12, candidates)
+    full = rank_items(scores, known, 200)
+    for user, mask in enumerate(candidates):
+        expected = [item for item in full[user].tolist() if item >= 0 and mask[item]][:12]
+        expected += [-1] * (12 - len(expected))
+        assert by_user[user].tolist() == expected
+        assert rank_items(scores, known, 12, mask)[user].tolist() == expected
+
+
 def test_rank_items_is_at_most_as_deep_as_catalog():
     assert rank_items(np.zeros((1, 3), np.float32), users([(0, 1)]), 100).tolist() == [[1, 2, -1]]
 

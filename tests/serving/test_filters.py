@@ -20,6 +20,7 @@ from tastevec.cli.app import app
 from tastevec.data.topk import best_items, most_diverse
 from tastevec.errors import DataError, SettingsError, TastevecWarning, UnknownItemError
 from tastevec.pipelines import batch
+from tastevec.serving.encoder import UserVectors
 from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.error_messages import Problem
 from tastevec.serving.service.operations import OPERATIONS
@@ -92,7 +93,7 @@ FILTERS = [
     {"where": {"genres": "Drama"}},
     {"where": {"genres": ["Drama", "Action"], "year": "1985:1995"}},
     {"where": {"year": ":1990"}, "filter_seen": False},
-    {"where": {"year": [1984, "1996:"]}},
+    {"where": {"year": [1984, 1900, "1996:"]}},
     {"exclude": [4, 6, 15, 17]},
     {"only": ["4", 6.0, 15, 17, 1], "exclude": [6]},
     {"diversity": 0.7},
@@ -226,6 +227,21 @@ def test_unknown_items_of_lists_follow_the_policy(model, state):
     assert [one["unknown"] for one in found["users"]] == [[], []]
 
 
+def test_blocks_of_a_large_request_have_its_filters(state):
+    one = {"interactions": [{"item_id": item, "value": stars} for item, stars in ROCKETS]}
+    body = {"users": [one] * 40, "where": {"genres": "Drama"}, "diversity": 0.5, "k": 3}
+    work = OPERATIONS["recommend"].open(state, json.dumps(body).encode())
+    plain = OPERATIONS["recommend"].open(state, json.dumps(body | {"diversity": 0}).encode())
+    assert work.cost > plain.cost
+    found = []
+    for block in work.blocks(state):
+        vectors = state.model.vectors(block.users.histories, "overall")
+        entries = block.entries(state, UserVectors(vectors, np.ones(len(vectors))), lambda: None)
+        found += json.loads(b"[" + entries + b"]")
+    expected = items_of(quietly(state.model, where={"genres": "Drama"}, diversity=0.5, k=3))
+    assert [[item["item_id"] for item in user["items"]] for user in found] == [expected] * 40
+
+
 REFUSED = [
     (
         {"where": {"genre": "Drama"}},
@@ -293,6 +309,7 @@ def test_request_with_invalid_filter_names_its_place(body, code, where, state):
         (["--where", "genre=Drama"], "--where: 'genre' is no column of the catalog. Expected genres."),
         (["--where", "genres"], "'genres'. Expected COLUMN=VALUE"),
         (["--only", "bad.csv"], "bad.csv, line 3, column item_id: 'NA' is no id."),
+        (["--only", "bare.csv"], "bare.csv: no header. Expected item_id and optional user_id in line 1."),
         (["--only", "missing.csv"], "missing.csv: not found."),
         (["--exclude", "title.csv"], "title.csv: no item_id among title"),
         (["--diversity", "-1"], "-1. Expected a number from 0 to 1."),
@@ -301,6 +318,7 @@ def test_request_with_invalid_filter_names_its_place(body, code, where, state):
 )
 def test_command_refuses_a_filter_in_the_words_of_its_flags(flags, message, bundle_folder, here):
     (here / "bad.csv").write_text("item_id\n4\nNA\n")
+    (here / "bare.csv").write_text("4\n6\n")
     (here / "title.csv").write_text("title,year\nRocket 1,1980\n")
     words = ["recommend", str(bundle_folder), "histories.csv", "--out", "recs.parquet"]
     result = CliRunner().invoke(app, [*words, *flags])

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 _CELLS = 1 << 20  # scores ranked at once: 4 MB, which fits in the processor's cache
 _STRANDS = 1024
+_FEW = 4
 _MAX_SCORES = 1 << 24  # of a block, 64 MB: with fewer users at once the matrix product is slower
-DIVERSE_FROM: Final = 300  # candidates of a user: of more, those at the end have scores too low to be chosen
+_DIVERSE_FROM: Final = (
+    300  # candidates of a user: with more, one of a low score is chosen because it is unlike the others
+)
 _MAX_NUMBERS = 1 << 20  # of the candidates of some users, 4 MB
 
 
@@ -57,7 +60,10 @@ def rank_items(
         >>> rank_items(np.array([[0.1, 0.5, 0.9, 0.5]], np.float32), rated, 4)  # item 2 is an input item; 1 and 3 tie
         array([[ 1,  3,  0, -1]])
     """
-    ranked = np.empty((len(scores), min(k, scores.shape[1])), np.int64)
+    ranked = np.full((len(scores), min(k, scores.shape[1])), -1, np.int64)
+    few = None  # the columns to rank, where it is faster to copy them than to overwrite the others
+    if only is not None and only.ndim == 1 and 0 < only.sum() < len(only) // _FEW:
+        few = np.flatnonzero(only)
     rows = max(1, _CELLS // scores.shape[1])
     for start in range(0, len(scores), rows):
         block = scores[start : start + rows]
@@ -71,12 +77,13 @@ def rank_items(
         own = slice(input_items.offsets[start], input_items.offsets[start + len(block)])
         owners = np.repeat(np.arange(len(block)), input_items.lengths[start : start + len(block)])
         block[owners, input_items.items[own]] = -np.inf
-        if only is not None and only.ndim == 1:
+        if only is not None and only.ndim == 1 and few is None:
             block[:, ~only] = -np.inf
-        elif only is not None:
+        elif only is not None and few is None:
             block[~only[start : start + rows]] = -np.inf
-        best = top_k(block, k)
-        ranked[start : start + rows] = np.where(np.isneginf(np.take_along_axis(block, best, 1)), -1, best)
+        best = top_k(block, k) if few is None else few[top_k(block[:, few], k)]
+        found = np.where(np.isneginf(np.take_along_axis(block, best, 1)), -1, best)
+        ranked[start : start + rows, : found.shape[1]] = found
     return ranked
 
 
@@ -175,6 +182,11 @@ def best_items(
         scores[block] = np.take_along_axis(products, np.maximum(indices[block], 0), 1)
     scores[indices < 0] = -np.inf
     return indices, scores
+
+
+def diverse_candidates(k: int) -> int:
+    """Return how many of the best items of a user `most_diverse` chooses ``k`` from."""
+    return max(_DIVERSE_FROM, 2 * k)
 
 
 def most_diverse(

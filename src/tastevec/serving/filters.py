@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from tastevec.data.intake.callers import argument, for_caller, in_python
 from tastevec.data.intake.stated import check_names
 from tastevec.data.intake.values import read_ids
-from tastevec.data.topk import DIVERSE_FROM, best_items, most_diverse
-from tastevec.errors import DataError, SettingsError, UnknownItemError
+from tastevec.data.topk import best_items, diverse_candidates, most_diverse
+from tastevec.errors import DataError, SettingsError, SourceError, UnknownItemError
 from tastevec.nouns import ITEM, ItemNoun
 from tastevec.schema import GENRES, ITEM_ID, USER_ID
 from tastevec.serving.parsed_users import short
@@ -167,20 +167,20 @@ class ItemFilter:
         known: Histories,
         vectors: NDArray[np.float32],
         item_vectors: NDArray[np.float32],
-        directions: NDArray[np.float32],
+        directions: Callable[[], NDArray[np.float32]],
         k: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the indices and scores (B, K) of the best items, as `best_items` does.
 
-        ``directions`` (N, D) compare items with each other; they matter to ``diversity`` alone.
+        ``directions`` (N, D), which compare items with each other, are computed for ``diversity`` alone.
         """
         if not self.filter_seen:
             known = known.keep(np.zeros(len(known.items), bool))
-        wide = max(DIVERSE_FROM, 2 * k) if self.diversity else k
+        wide = diverse_candidates(k) if self.diversity else k
         indices, scores = best_items(vectors, item_vectors, known, wide, self.allowed)
         if not self.diversity:
             return indices, scores
-        return most_diverse(indices, scores, directions, k, self.diversity)
+        return most_diverse(indices, scores, directions(), k, self.diversity)
 
     @property
     def by_user(self) -> bool:
@@ -391,6 +391,14 @@ def _table(name: str, given: Any) -> _Listed:  # noqa: ANN401  any table
             connection = connect()
         try:
             table = read_table(given, TableContext(connection, Path(scratch)), name)
+        except SourceError as error:
+            if "not a header" not in str(error):
+                raise
+            # The flags that the message names are those of the histories.
+            where = str(error).partition(": ")[0]
+            raise SourceError(
+                f"{where}: no header. Expected item_id and optional user_id in line 1. Add it."
+            ) from error
         finally:
             if connection is not None:
                 connection.disconnect()
@@ -432,18 +440,18 @@ def _where(bundle: Bundle, conditions: Any) -> Mask:  # noqa: ANN401  any value
     found = np.ones(len(bundle.items), bool)
     for column, wanted in conditions.items():
         values, prefix = _column(bundle.items, column, name)
-        one_of = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+        one_of = list(wanted) if isinstance(wanted, _LISTS) else [wanted]
         if not one_of:
             raise SettingsError(f"{name}: no value of {column}. Expected at least one.")
-        any_of = np.zeros(len(found), bool)
-        for one in one_of:
-            mask = _having(values, f"{prefix}{one}" if prefix else one, f"{name}: {column}")
-            if not mask.any():
-                catalog = bundle.noun.counted(len(found))
-                raise DataError(
-                    f"{name}: 0 of {catalog} have {column} {short(one)}. Expected a value in the catalog{_similar(values, one, prefix)}."
-                )
-            any_of |= mask
+        masks = [_having(values, f"{prefix}{one}" if prefix else one, f"{name}: {column}") for one in one_of]
+        missing = [one for one, mask in zip(one_of, masks, strict=True) if not mask.any()]
+        # A number may be between those that items have; a text without an item is a mistake.
+        if len(missing) == len(masks) or (missing and not _has_numbers(values)):
+            raise DataError(
+                f"{name}: 0 of {bundle.noun.counted(len(found))} have {column} {short(missing[0])}. Expected a value in the "
+                f"catalog{_similar(values, missing[0], prefix)}."
+            )
+        any_of = np.logical_or.reduce(masks)
         found &= any_of
     return found
 
@@ -454,7 +462,7 @@ def _column(items: pa.Table, column: str, name: str) -> tuple[pa.Array, str]:
     if column in items.column_names:
         return items[column].combine_chunks(), ""
     prefixes = pc.unique(pc.list_flatten(words)).to_pylist()
-    columns = sorted({word.partition(":")[0] for word in prefixes if ":" in word})
+    columns = sorted({word.partition(":")[0] for word in prefixes if word and ":" in word})
     if column in columns:
         return words, f"{column}:"
     known = [*items.column_names, *columns[:_SHOWN]]
@@ -464,6 +472,11 @@ def _column(items: pa.Table, column: str, name: str) -> tuple[pa.Array, str]:
 
 
 _SHOWN: Final = 20  # columns in a message
+_LISTS: Final = (list, tuple, set, frozenset, range, np.ndarray)
+
+
+def _has_numbers(values: pa.Array) -> bool:
+    return bool(pa.types.is_integer(values.type) or pa.types.is_floating(values.type))
 
 
 def _having(values: pa.Array, wanted: Any, where: str) -> Mask:  # noqa: ANN401  any value
@@ -474,7 +487,7 @@ def _having(values: pa.Array, wanted: Any, where: str) -> Mask:  # noqa: ANN401 
         has = pc.equal(pc.list_flatten(values), str(wanted)).fill_null(False)  # noqa: FBT003  Arrow's
         found[pc.list_parent_indices(values).filter(has).to_numpy(zero_copy_only=False)] = True
         return found
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    if _has_numbers(values):
         low, high = _limits(wanted, where)
         mask = pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high))
     else:
@@ -512,7 +525,7 @@ def _limits(wanted: Any, where: str) -> tuple[float, float]:  # noqa: ANN401  an
 
 def _similar(values: pa.Array, wanted: Any, prefix: str) -> str:  # noqa: ANN401  any value
     """Return the most similar value of a column, or its range, for a message."""
-    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+    if _has_numbers(values):
         ends = pc.min_max(values).as_py()
         return f", from {ends['min']} to {ends['max']}"
     flat = pc.list_flatten(values) if pa.types.is_list(values.type) else values

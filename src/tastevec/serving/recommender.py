@@ -554,7 +554,7 @@ class Recommender:
         self, known: Histories, vectors: Vector, k: int, chosen: ItemFilter
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the indices and scores (B, K) of the best items of users, from their histories and vectors (B, D)."""
-        return chosen.best(known, vectors, self.item_vectors, self.item_directions, k)
+        return chosen.best(known, vectors, self.item_vectors, lambda: self.item_directions, k)
 
     def _best(self, known: Histories, vectors: Vector, k: int, chosen: ItemFilter) -> pa.RecordBatch:
         """Return ``user_id, item_id, rank, score`` of users, from their histories and vectors (B, D)."""

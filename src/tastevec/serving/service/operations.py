@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
+from tastevec.data.topk import diverse_candidates
 from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, DISLIKE_WEIGHT
 from tastevec.serving.encoder import UserVectors
 from tastevec.serving.service import responses, schemas
@@ -39,6 +40,7 @@ _OfItems = Callable[[AppState, Any, list[int]], Entries]
 
 # Milliseconds on one core, roughly: per user, per history without one item, per item of a history, and per result.
 _USER_MS, _AGAIN_MS, _ITEM_MS, _RESULT_MS = 0.4, 0.05, {"next": 0.0135, "overall": 0.0007}, 0.006
+_DIVERSE_MS = 0.000025  # per result and candidate, where results are unlike each other
 _MAX_ATTRIBUTED = 500  # items of a history that have contributions, see `Attribution`
 SMALL_MS: Final = 8.0  # up to this cost, a request is computed at once
 _BLOCK_ENTRIES, _BLOCK_SCORES = 16, 1 << 22  # of a block; scores are those of its users and all items
@@ -179,7 +181,10 @@ def _cost(state: AppState, work: Work) -> float:
     explained = bool(getattr(work.request, "contributions", None))
     without_one = np.minimum(rated, _MAX_ATTRIBUTED) * explained
     encoded = _USER_MS + once + without_one * (_AGAIN_MS + once)
-    return float(encoded.sum() + len(rated) * k * _RESULT_MS)
+    of_result = _RESULT_MS
+    if work.chosen is not None and work.chosen.diversity:
+        of_result += diverse_candidates(k) * _DIVERSE_MS
+    return float(encoded.sum() + len(rated) * k * of_result)
 
 
 def parsed_body(schema: type[Any], body: bytes) -> Any:  # noqa: ANN401  an instance of the schema
