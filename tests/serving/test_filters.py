@@ -94,6 +94,7 @@ FILTERS = [
     {"where": {"genres": ["Drama", "Action"], "year": "1985:1995"}},
     {"where": {"year": ":1990"}, "filter_seen": False},
     {"where": {"year": [1984, 1900, "1996:"]}},
+    {"where": {"title": ["Rocket 4 (1983)", "Rocket 6 (1985)"]}},
     {"exclude": [4, 6, 15, 17]},
     {"only": ["4", 6.0, 15, 17, 1], "exclude": [6]},
     {"diversity": 0.7},
