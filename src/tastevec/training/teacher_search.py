@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 _MAX_ITEMS: Final = 4_000  # of the search: a solution takes a second or two
 _MAX_TRAIN: Final = 20_000  # training users of the search: what is chosen is then fitted to all
 _MAX_USERS: Final = 800  # validation users of the search
+# Weights are chosen on more of them: few users decide by chance. Their scores, at most so many a task, bound the memory.
+_WEIGHED: Final = (400, 2_000)
+_SCORES: Final = 20_000_000
 _DRAWS: Final = 3  # of each task where weights are chosen: one alone is noisy
 _SHORTER: Final = 0.75  # of a history, from draw to draw
 _DEPTHS: Final[dict[TaskId, int]] = {"random-20pct": 100, "next-item": 10, "last-20pct": 100}
@@ -111,7 +114,7 @@ def choose_teacher(  # noqa: PLR0913  the data, and what they are
 
     Args:
         train: Training users; 20,000 at most are used.
-        validation: Validation users; 800 at most are used.
+        validation: Validation users; 800 at most are used, for the weights 2,000.
         n_items: N.
         scale: The value scale.
         order: Where the order comes from; ``none``: no lagged regression is searched, nor has it a weight.
@@ -133,6 +136,8 @@ def choose_teacher(  # noqa: PLR0913  the data, and what they are
         progress("iALS")
         settings = data.search_factors(settings, data.questions("overall"))
     progress("weights")
+    most = int(np.clip(_SCORES // max(n_items, 1), *_WEIGHED))
+    data = replace(data, validation=validation.sample(most, seed))
     return data.choose_weights(settings, data.questions("overall", _DRAWS), data.questions("next", _DRAWS))
 
 
