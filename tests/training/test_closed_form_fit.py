@@ -8,6 +8,7 @@ import pytest
 from tastevec.data.inputs import InputConfig
 from tastevec.data.topk import rank_items
 from tastevec.data.value_scale import ValueScale
+from tastevec.errors import TastevecWarning
 from tastevec.evaluation.tasks import build_task
 from tastevec.model.closed_form import standardized
 from tastevec.model.geometry import Geometry
@@ -69,6 +70,13 @@ def test_data_without_order_have_no_lagged_regression():
     assert settings.weights["next"] == settings.weights["overall"]
     model = fit_closed_form(TRAIN, N, settings, reading=READING, order="none", dim=8, steps=20)
     assert "lagged" not in model.components
+
+
+def test_choice_without_a_task_warns_and_stays_at_the_defaults():
+    few = VALIDATION.last(1)
+    with pytest.warns(TastevecWarning, match="none has enough positives for a task"):
+        settings = choose_teacher(TRAIN, few, N, scale=STARS, order="none", dim=8)
+    assert settings.whole == TeacherSettings().whole
 
 
 def test_pool_of_a_small_catalog_has_the_gains_of_all_scores():

@@ -397,6 +397,12 @@ def test_item_vectors_of_another_dimension_are_refused_with_the_one_that_fits(da
         learn(data, tmp_path / "run", item_vectors="content")
 
 
+def test_weight_of_transformer_without_order_is_refused(data, tmp_path):
+    unordered = replace(data, manifest=data.manifest | {"order": "none"})
+    with pytest.raises(SettingsError, match="transformer_weight: 2, but the histories of .* have no order"):
+        learn(unordered, tmp_path / "run")
+
+
 def test_cuda_without_gpu_is_refused(data, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match=r"device: cuda, but PyTorch finds no GPU.* Set device=auto"):

@@ -113,6 +113,15 @@ def _split_users(prepared: Prepared, settings: AnySettings) -> tuple[HistorySubs
             f"{prepared.folder}: histories are in the order of item ids. Expected time order for preset taste. "
             "Run tastevec prepare without --preset bert-cosine, or train with --preset bert-cosine."
         )
+    if (
+        isinstance(settings, TasteSettings)
+        and settings.transformer_weight
+        and prepared.order == "none"
+    ):
+        raise SettingsError(
+            f"transformer_weight: {settings.transformer_weight:g}, but the histories of {prepared.folder} have no order, so that "
+            "no transformer is trained. Expected no such setting. Train without it, or prepare with --order file."
+        )
     train_users, validation_users = (
         HistorySubset(prepared.histories, prepared.users_in(split)) for split in ("train", "validation")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
@@ -11,6 +12,7 @@ import numpy as np
 
 from tastevec.data.histories import most_frequent
 from tastevec.data.topk import rank_items
+from tastevec.errors import TastevecWarning
 from tastevec.evaluation.metrics import hits_at, ndcg, ranks_of
 from tastevec.evaluation.tasks import build_task, reason_to_skip
 from tastevec.model.closed_form import SparseRegression, reads_order, standardized
@@ -135,6 +137,13 @@ def choose_teacher(  # noqa: PLR0913  the data, and what they are
     if overall.each:
         progress("iALS")
         settings = data.search_factors(settings, data.questions("overall"))
+    if not (overall.each or following.each):
+        warnings.warn(
+            "validation users: none has enough positives for a task. The constants of the closed form stay at their defaults. "
+            "Expected some with 5 positives. Prepare more users to have them chosen.",
+            TastevecWarning,
+            stacklevel=2,
+        )
     progress("weights")
     most = int(np.clip(_SCORES // max(n_items, 1), *_WEIGHED))
     data = replace(data, validation=validation.sample(most, seed))
