@@ -399,7 +399,7 @@ def test_item_vectors_of_another_dimension_are_refused_with_the_one_that_fits(da
 
 def test_weight_of_transformer_without_order_is_refused(data, tmp_path):
     unordered = replace(data, manifest=data.manifest | {"order": "none"})
-    with pytest.raises(SettingsError, match="transformer_weight: 2, but the histories of .* have no order"):
+    with pytest.raises(SettingsError, match=r"transformer_weight: 2, but the histories of .* have no order"):
         learn(unordered, tmp_path / "run")
 
 
