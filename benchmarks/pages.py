@@ -59,7 +59,7 @@ TASKS = {
 # The rows of README: our presets and, of each kind of baseline, the strongest somewhere.
 HEADLINE = {
     "taste": "tastevec",
-    "bert-cosine": "BERT-cosine (research note)",
+    "lagged item regression": "lagged item regression",
     "SASRec": "SASRec",
     "EASE (graded)": "EASE (graded)",
     "EASE (all ratings)": "EASE (all ratings)",
@@ -67,8 +67,15 @@ HEADLINE = {
     "iALS (graded)": "iALS (graded)",
     "Mult-VAE": "Mult-VAE",
     "item-kNN": "item-kNN",
-    "mean of positives (taste)": "mean of positives",
     "popularity": "popularity",
+    "bert-cosine": "BERT-cosine (research note)",
+}
+# The rows of the research note's question, all in the space of its item vectors.
+NOTE_QUESTION = {
+    "global mean vector (bert-cosine)": "one vector for all (mean of all positives)",
+    "mean of positives (bert-cosine)": "mean of a user's positives",
+    "bert-cosine": "BERT-cosine (research note)",
+    "direction": "tastevec, preset `direction`",
 }
 DISPLAYED = {
     "taste": "tastevec",
@@ -132,6 +139,18 @@ def _headline(results: Results) -> list[Row]:
         for row in there:
             row[column] = row[column] | {"significant": False, "bold": row["system"] in level}
     return rows
+
+
+def _across(results: Results) -> list[Row]:
+    """One row for each data set: by task the model and the best baseline; bold where the difference is significant."""
+    found: dict[str, Row] = {}
+    for row in results["rows"]:
+        ours, best = (f"{row['systems'][name]['mean']:.3f}" for name in ("taste", row["best"]))
+        low, high = row["difference"]["ci_low"], row["difference"]["ci_high"]
+        ours, best = (f"**{ours}**" if low > 0 else ours, f"**{best}**" if high < 0 else best)
+        cell = f"{ours} / {best} {row['best']}"
+        found.setdefault(row["data"], {"data": row["data"]})[row["task"]] = cell
+    return list(found.values())
 
 
 def _paired_differences(results: Results, system: str = "taste") -> list[Row]:
@@ -558,6 +577,22 @@ REGIONS: dict[str, tuple[Any, ...]] = {
         CI + " Bold: no system is significantly better.",
         Table({"System": "{name}"} | TASKS, _headline),
     ),
+    "note-question": (
+        "ml-1m-5k",
+        Table(
+            {
+                "System": "{name}",
+                "cosine distance": "{top-rated cosine_distance:±.3f}",
+                "without the mean direction": "{top-rated cosine_distance_centred:±.3f}",
+            },
+            lambda results: [
+                row | {"name": name}
+                for system, name in NOTE_QUESTION.items()
+                for row in _systems(results)
+                if row["system"] == system
+            ],
+        ),
+    ),
     "ml-1m-5k": ("ml-1m-5k", *EVALUATION),
     "ml-100k": ("ml-100k", *EVALUATION),
     "demo": ("demo", "```\n{output}\n```"),
@@ -706,6 +741,19 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             "data_sets",
         ),
         _reports,
+    ),
+    "across-headline": (
+        "across",
+        Table(
+            {
+                "Data": "{data}",
+                "Random 20 %, NDCG@100": "{random-20pct}",
+                "Next item, NDCG@10": "{next-item}",
+                "Last 20 %, NDCG@100": "{last-20pct}",
+            },
+            _across,
+            "tastevec / the best tuned baseline. Bold: significantly better (the paired 95 % CI excludes 0).",
+        ),
     ),
     "across": (
         "across",
