@@ -37,13 +37,23 @@ BENCHMARKS = {
     "value_scale": "value-scale",
     "closed_form": "closed-form",
     "direction": "direction",
+    "calibration": "calibration",
     "downstream": "downstream",
     "faults": "faults",
     "service_faults": "service-faults",
 }
 SPEED = tuple(BENCHMARKS)[:7]
 # Full runs of these measure a trained model.
-TRAINED = {"encoding", "training", "service", "explanations", "cold_items", "new_items", "downstream"}
+TRAINED = {
+    "encoding",
+    "training",
+    "service",
+    "explanations",
+    "cold_items",
+    "new_items",
+    "downstream",
+    "calibration",
+}
 TABLES = ROOT / "runs" / "table"  # of `make table`
 TABLE = TABLES / "ml-1m-5k"  # the dataset and the model of full runs
 

@@ -928,6 +928,38 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             "Movement of tastevec overall by {more} more interactions, and how well its quantiles by history length are predicted:",
         ),
     ),
+    "calibration": (
+        "calibration",
+        "{data}, test users: of each history the first 80 % is known, and the ratings of the rest are predicted. ± half of the 95 % CI (bootstrap over ratings).",
+        Table(
+            {
+                "horizon": "{horizon}",
+                "ratings": "{ratings:,} of {users:,} users",
+                "positive": "{positive:.3f}",
+                "calibration error": "{calibration_error:.3f}",
+                "Brier score": "{brier:±.4f}",
+                "of the share of positives alone": "{brier_of_rate:±.4f}",
+            },
+            "rows",
+        ),
+        Table(
+            {
+                "horizon": "{horizon}",
+                **{f"tenth {number}": f"{{tenth{number}}}" for number in range(1, 11)},
+            },
+            lambda results: [
+                {"horizon": row["horizon"]}
+                | {
+                    f"tenth{number}": f"{one['predicted']:.2f} / {one['observed']:.2f}"
+                    for number, one in enumerate(
+                        (one for one in results["bins"] if one["horizon"] == row["horizon"]), 1
+                    )
+                }
+                for row in results["rows"]
+            ],
+            "Mean probability / share of positives, by tenths of the probability:",
+        ),
+    ),
     "alignment": (
         "alignment",
         "{data}, two trainings on training users drawn with two seeds; {alignment[films]:,} items rated in both, {people[unseen by both]:,} users in neither training, horizon overall.",

@@ -29,6 +29,7 @@ NORM: Final = "norm"  # of a user: the length of the embedding, whose direction 
 VECTOR_SOURCE: Final = "vector_source"
 RANK: Final = "rank"  # from 1
 SCORE: Final = "score"
+PROBABILITY: Final = "probability"
 SIMILARITY: Final = "similarity"  # a cosine
 
 # Begins of the names of item metadata columns that are read by their kind.

@@ -1,13 +1,23 @@
 """Calibration of scores as probabilities."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+import tastevec as tv
+import worlds
+from tastevec.cli.app import app
 from tastevec.data.histories import Histories
 from tastevec.errors import FormatError
 from tastevec.serving.calibration import Calibration
+from tastevec.serving.recommender import Recommender
+from tastevec.serving.service.operations import OPERATIONS
+from tastevec.serving.service.responses import AppState
 
 ITEMS, FROM = 40, 4.0
 NEXT = np.linspace(-1, 1, ITEMS)  # what the score says of each item
@@ -102,3 +112,59 @@ def test_new_item_has_share_of_all(calibration):
     grown = calibration.with_items(np.array([2, -1, 0]))
     expected = [calibration.item_shares[2], calibration.share[0], calibration.item_shares[0]]
     assert grown.item_shares.tolist() == expected
+
+
+# ---- the same probability by every door ----
+
+RATED = [(1, 5), (3, 4), (12, 1), (5, 5)]
+
+
+@pytest.fixture(name="model", scope="module")
+def _model(bundle_folder, tmp_path_factory):
+    """The tiny model, whose data say too little, with a calibration."""
+    rng = np.random.default_rng(0)
+    shares = rng.uniform(0.1, 0.9, worlds.ITEMS)
+    some = Calibration(
+        np.array([0.5]), shares, np.array([0.1, 1.0, 0.9]), np.array([2.0, 0.1]), np.array([1.0, 0.2])
+    )
+    bundle = tv.load(bundle_folder).bundle
+    folder = tmp_path_factory.mktemp("calibrated") / "model"
+    Recommender(replace(bundle, calibration=some)).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("horizon", ["overall", "next"])
+def test_probability_is_equal_by_every_door(model, horizon, tmp_path):
+    recommender = tv.load(model)
+    expected = recommender.recommend(RATED, k=5, horizon=horizon)
+    found = expected["probability"].to_numpy()
+    assert ((found > 0) & (found < 1)).all()
+    histories, out = tmp_path / "histories.csv", tmp_path / "recs.parquet"
+    frame = pd.DataFrame([("ann", *row) for row in RATED], columns=["user_id", "item_id", "rating"])
+    frame.to_csv(histories, index=False)
+    words = ["recommend", model, histories, "--k", 5, "--horizon", horizon, "--out", out]
+    assert CliRunner().invoke(app, [str(word) for word in words]).exit_code == 0
+    table = pq.read_table(out)
+    assert table["probability"].to_numpy().tolist() == found.tolist()
+    assert table.schema.metadata[b"probability"].startswith(b"of a positive rating")
+    one = {"interactions": [{"item_id": item, "value": stars} for item, stars in RATED]}
+    body = {"users": [one], "k": 5, "horizon": horizon}
+    state = AppState(recommender).prepared()
+    work = OPERATIONS["recommend"].open(state, json.dumps(body).encode())
+    vectors = recommender.user_vectors(work.users.histories, work.horizon, work.dislike_weight)
+    [user] = json.loads(work.head(state) + work.entries(state, vectors, lambda: None) + b"]}")["users"]
+    assert [item["probability"] for item in user["items"]] == pytest.approx(found.tolist(), abs=1e-6)
+
+
+def test_vector_has_probability_of_an_average_user(model):
+    recommender = tv.load(model)
+    vector = recommender.encode(RATED)
+    table = recommender.recommend(vector, k=3)
+    calibration = recommender.bundle.calibration
+    items = np.searchsorted(recommender.bundle.item_ids, table["item_id"].to_numpy())
+    expected = calibration.probabilities(table["score"].to_numpy(), items, np.full(3, 0.5), "overall")
+    assert table["probability"].to_numpy() == pytest.approx(expected)
+
+
+def test_model_without_calibration_has_no_probability(bundle_folder):
+    assert "probability" not in tv.load(bundle_folder).recommend(RATED, k=3).column_names

@@ -37,6 +37,7 @@ from tastevec.schema import (
     METRIC,
     NORM,
     POSITION,
+    PROBABILITY,
     RANK,
     RANKS_ALIKE,
     RATING,
@@ -89,7 +90,11 @@ def load_for_batch(folder: Path) -> Recommender:
     return load(folder)
 
 
-_SCORE: Final = "cosine of user and item vector, -1 to 1, comparable within one user"  # in metadata
+# What the columns mean, in metadata.
+_SCORE: Final = "cosine of user and item vector, -1 to 1, comparable within one user"
+_PROBABILITY: Final = (
+    "of a positive rating, if the user takes the item next, 0 to 1, comparable between users"
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def write_recommendations(
     chosen: ItemFilter | None = None,
     progress: Callable[[int], None] = lambda _users: None,
 ) -> BatchResult:
-    """Write ``user_id, item_id, rank, score`` to ``out``, ``k`` items per user, ranks from 1; resumable as `write_vectors`.
+    """Write ``user_id, item_id, rank, score``, and probability where the model has a calibration, to ``out``, ``k`` items per user, ranks from 1; resumable as `write_vectors`.
 
     ``chosen`` is from `Recommender.item_filter`.
 
@@ -156,10 +161,13 @@ def write_recommendations(
     """
     item_type = recommender.bundle.items.schema.field(ITEM_ID).type
     columns = {USER_ID: users.id_type, ITEM_ID: item_type, RANK: pa.int32(), SCORE: pa.float32()}
+    meaning = {SCORE: _SCORE}
+    if recommender.bundle.calibration is not None:
+        columns[PROBABILITY], meaning[PROBABILITY] = pa.float32(), _PROBABILITY
     how: dict[str, Any] = {"horizon": horizon, DISLIKE_WEIGHT: check_dislike_weight(dislike_weight)}
     chosen = chosen or recommender.item_filter()
     key = _key(recommender, answer="recommendations", **how, k=k, filter=chosen.digest)
-    schema = _schema(columns, recommender, how, **chosen.facts, score=_SCORE)
+    schema = _schema(columns, recommender, how, **chosen.facts, **meaning)
     ids = [np.zeros(0, np.int64)]  # those of all users, where a list is by user
 
     def compute(batch: Histories) -> Iterator[pa.RecordBatch]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
+    from tastevec.serving.bundle import Bundle
 
     # From known histories of B users, the later ones and a horizon to the scores of the later items, (T,).
     Scores: TypeAlias = Callable[[Histories, Histories, Horizon], NDArray[np.float32]]
@@ -78,8 +79,8 @@ class Calibration:
             scores: Scores users and items.
         """
         share, item_shares = _item_shares(train, n_items, positive_from)
-        known, later, wanted = _halves(train, positive_from)
-        checked = _halves(validation, positive_from)
+        known, later, wanted = later_ratings(train, positive_from)
+        checked = later_ratings(validation, positive_from)
         if min(*np.bincount(wanted, minlength=2), *np.bincount(checked[2], minlength=2)) < _FEWEST:
             return None
         none = np.zeros(2)
@@ -114,12 +115,12 @@ class Calibration:
         user_shares: NDArray[np.float64],
         horizon: Horizon,
     ) -> NDArray[np.float32]:
-        """Return the probability (T,) of pairs of user and item.
+        """Return the probability of pairs of user and item, in arrays of any shape, all the same.
 
         Args:
-            scores: (T,) inner products.
-            items: (T,) item indices.
-            user_shares: (T,) of `user_shares`.
+            scores: Inner products.
+            items: Item indices.
+            user_shares: Of `user_shares`.
             horizon: That of the scores.
         """
         weight, mean = getattr(self, horizon)
@@ -151,6 +152,28 @@ class Calibration:
         return found
 
 
+def calibrated(
+    bundle: Bundle,
+    known: Histories,
+    items: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    horizon: Horizon,
+) -> NDArray[np.float32] | None:
+    """Return the probabilities (B, K) of lists of items (B, K) with scores at a horizon, from the histories of their users.
+
+    Any number where an item is -1. None where the model has no calibration.
+    """
+    calibration = bundle.calibration
+    if calibration is None:
+        return None
+    shares = calibration.user_shares(known, bundle.reading.scale.positive_from)
+    of_pairs = np.broadcast_to(shares[:, None], items.shape)
+    listed = items >= 0
+    return calibration.probabilities(
+        np.where(listed, scores, 0.0), np.where(listed, items, 0), of_pairs, horizon
+    )
+
+
 def _item_shares(train: Histories, n_items: int, positive_from: float) -> tuple[float, NDArray[np.float64]]:
     """Return the share of positives of all ratings, and (N,) that of each item, drawn towards it."""
     rated = train.once()
@@ -161,7 +184,9 @@ def _item_shares(train: Histories, n_items: int, positive_from: float) -> tuple[
     return share, np.asarray((positive + _PRIOR_OF_ITEM * share) / (count + _PRIOR_OF_ITEM))
 
 
-def _halves(histories: Histories, positive_from: float) -> tuple[Histories, Histories, NDArray[np.bool_]]:
+def later_ratings(
+    histories: Histories, positive_from: float
+) -> tuple[Histories, Histories, NDArray[np.bool_]]:
     """Return the known part of each history, its later ratings, and which of these are positive, (T,)."""
     once = histories.once()
     position = np.arange(len(once.items)) - np.repeat(once.offsets[:-1], once.lengths)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tastevec.data.arrays import READ_ERRORS, check_ids, vector_type
-from tastevec.errors import DataError, SourceError
+from tastevec.errors import DataError, SettingsError, SourceError
 from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, RANK, SIMILARITY, USER_ID, VECTOR, Horizon
 from tastevec.serving.embeddings import Embeddings, check_vectors
 
@@ -118,6 +118,13 @@ def _check_metadata(
             stacklevel=3,
         )
     return cast("Horizon", found) if found in get_args(Horizon) else None
+
+
+def at_least_one(k: int) -> int:
+    """Return the number of results; refuse one below 1."""
+    if k < 1:
+        raise SettingsError(f"k: {k}. Expected 1 or more.")
+    return k
 
 
 def neighbor_pairs(

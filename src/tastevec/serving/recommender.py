@@ -23,6 +23,7 @@ from tastevec.schema import (
     DEFAULT_DISLIKE_WEIGHT,
     ITEM_ID,
     NORM,
+    PROBABILITY,
     RANK,
     SCORE,
     SIMILARITY,
@@ -32,6 +33,7 @@ from tastevec.schema import (
     Horizon,
     Unknown,
 )
+from tastevec.serving.calibration import calibrated
 from tastevec.serving.embeddings import Embeddings, ItemEmbeddings, check_vectors, given_vectors
 from tastevec.serving.encoder import UserVectors, check_dislike_weight, encode_histories
 from tastevec.serving.explain import (
@@ -45,7 +47,7 @@ from tastevec.serving.explain import (
 from tastevec.serving.filters import ItemFilter, item_filter, split_choices
 from tastevec.serving.hub import open_bundle, push
 from tastevec.serving.interactions import ManyUsers, OneUser, is_one_user, parse
-from tastevec.serving.neighbors import Neighbors, neighbor_pairs, read_user_vectors
+from tastevec.serving.neighbors import Neighbors, at_least_one, neighbor_pairs, read_user_vectors
 from tastevec.serving.new_items import read_new_items, with_new_items
 from tastevec.serving.parsed_users import ModelReading, ParsedUsers, report_unknown
 from tastevec.serving.user_files import UserFile, open_file
@@ -223,10 +225,11 @@ class Recommender:
         unknown: Unknown = "warn",
         **how: Unpack[RecommendChoices],
     ) -> pa.Table:
-        """Return the best items that are not in the history: item_id, title, rank from 1, score.
+        """Return the best items that are not in the history: item_id, title, rank from 1, score, probability.
 
-        Of several users the first column is user_id. Filters say which items may be recommended: ``exclude``, ``only``,
-        ``where`` and ``filter_seen``, see `FilterChoices`; with ``diversity`` above 0 the items are less alike.
+        Of several users the first column is user_id. The probability, of a positive rating if the user takes the item next, is
+        absent where nearly all is positive, see `Calibration`. Filters are ``exclude``, ``only``, ``where`` and ``filter_seen``,
+        see `FilterChoices`; with ``diversity`` above 0 the items are less alike.
 
         Args:
             interactions: See the class; or `Embeddings`, or the vector (D,) of one user.
@@ -245,16 +248,17 @@ class Recommender:
             TastevecWarning: A filter leaves fewer than ``k`` items to some users.
         """
         filters, tables = split_choices(how)
-        chosen, one = self.item_filter(unknown=unknown, **filters), is_one_user(interactions)
-        if one:
+        chosen = self.item_filter(unknown=unknown, **filters)
+        if one := is_one_user(interactions):
             chosen.check_one_user()
         users, (vectors, _) = self._encoded(interactions, horizon, unknown, seen, tables, dislike_weight)
-        table = pa.Table.from_batches([self._best(users.histories, vectors, _at_least_one(k), chosen)])
+        best = self._best(users.histories, vectors, at_least_one(k), horizon, chosen)
+        table = pa.Table.from_batches([best])
         full = int((table[RANK].to_numpy() == k).sum())
         for note in (*chosen.notes_for(len(users), full, k), *chosen.not_met(users.histories.user_ids)):
             warnings.warn(note, TastevecWarning, stacklevel=2)
-        indices = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
-        table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(indices))
+        rows = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
+        table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(rows))
         return table.drop_columns([USER_ID]) if one else table
 
     def item_filter(self, unknown: Unknown = "warn", **choices: Unpack[FilterChoices]) -> ItemFilter:
@@ -264,13 +268,14 @@ class Recommender:
     def similar_items(self, item_id: object, *, k: int = 10) -> pa.Table:
         """Return the nearest items: item_id, title, rank from 1, similarity; only items with a vector."""
         index = self.item_index(item_id)
-        [indices], [cosines] = self._item_neighbors.nearest(
-            self.item_directions[[index]], _at_least_one(k) + 1
-        )
+        query = self.item_directions[[index]]
+        [indices], [cosines] = self._item_neighbors.nearest(query, at_least_one(k) + 1)
         near = (indices != index) & self._with_vector[indices] & self._with_vector[index]
         indices, cosines = indices[near][:k], cosines[near][:k]
         items = self.bundle.items.select([ITEM_ID, TITLE]).take(pa.array(indices))
-        return items.append_column(RANK, _ranks(len(indices))).append_column(SIMILARITY, pa.array(cosines))
+        return items.append_column(
+            RANK, pa.array(np.arange(1, len(indices) + 1, dtype=np.int32))
+        ).append_column(SIMILARITY, pa.array(cosines))
 
     def similar_users(
         self,
@@ -303,7 +308,7 @@ class Recommender:
             known = read_user_vectors(known, self.bundle.space, horizon=horizon)
         check_vectors("users", self.bundle.space, known.horizon, self.bundle.space, horizon)
         queries, (vectors, _) = self._encoded(interactions, horizon, unknown, dislike_weight=dislike_weight)
-        nearest = known.nearest(vectors, _at_least_one(k))
+        nearest = known.nearest(vectors, at_least_one(k))
         ids = queries.histories.user_ids
         pairs = pa.Table.from_batches([neighbor_pairs(USER_ID, ids, known.ids, *nearest)])
         if not is_one_user(interactions):
@@ -391,7 +396,7 @@ class Recommender:
                 f"users: {type(users).__name__}. Expected Embeddings. Pass what encode returns for many users."
             )
         check_vectors("users", users.space, None, self.bundle.space, None)
-        return explain_clusters(self.tags, labels, users, tags=_at_least_one(k))
+        return explain_clusters(self.tags, labels, users, tags=at_least_one(k))
 
     @overload
     def steer(
@@ -544,11 +549,12 @@ class Recommender:
         dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
         chosen: ItemFilter | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield ``user_id, item_id, rank, score`` of each batch of users; ``chosen`` is from `item_filter`."""
-        _at_least_one(k)
+        """Yield ``user_id, item_id, rank, score`` and probability of each batch of users; ``chosen`` is from `item_filter`."""
+        at_least_one(k)
         chosen = chosen or self.item_filter()
         for histories in (part for batch in users for part in batch.chunks(_MAX_USERS)):
-            yield self._best(histories, self.vectors(histories, horizon, dislike_weight), k, chosen)
+            vectors = self.vectors(histories, horizon, dislike_weight)
+            yield self._best(histories, vectors, k, horizon, chosen)
 
     def best_items(
         self, known: Histories, vectors: Vector, k: int, chosen: ItemFilter
@@ -556,8 +562,10 @@ class Recommender:
         """Return the indices and scores (B, K) of the best items of users, from their histories and vectors (B, D)."""
         return chosen.best(known, vectors, self.item_vectors, lambda: self.item_directions, k)
 
-    def _best(self, known: Histories, vectors: Vector, k: int, chosen: ItemFilter) -> pa.RecordBatch:
-        """Return ``user_id, item_id, rank, score`` of users, from their histories and vectors (B, D)."""
+    def _best(
+        self, known: Histories, vectors: Vector, k: int, horizon: Horizon, chosen: ItemFilter
+    ) -> pa.RecordBatch:
+        """Return ``user_id, item_id, rank, score`` and probability of users, from their histories and vectors (B, D)."""
         indices, scores = self.best_items(known, vectors, k, chosen)  # (B, K)
         present = indices >= 0
         rows, ranks = np.nonzero(present)
@@ -567,6 +575,9 @@ class Recommender:
             RANK: pa.array((ranks + 1).astype(np.int32)),
             SCORE: pa.array(scores[present]),
         }
+        probabilities = calibrated(self.bundle, known, indices, scores, horizon)
+        if probabilities is not None:
+            columns[PROBABILITY] = pa.array(probabilities[present])
         return pa.record_batch(columns)
 
     def _encoded(
@@ -607,13 +618,3 @@ class Recommender:
         catalog = self.bundle.noun.counted(len(self._indices))
         report_unknown(parsed, unknown, catalog, stacklevel=5, where=where)
         return parsed
-
-
-def _at_least_one(k: int) -> int:
-    if k < 1:
-        raise SettingsError(f"k: {k}. Expected 1 or more.")
-    return k
-
-
-def _ranks(count: int) -> pa.Array:
-    return pa.array(np.arange(1, count + 1, dtype=np.int32))

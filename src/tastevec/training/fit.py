@@ -113,11 +113,7 @@ def _split_users(prepared: Prepared, settings: AnySettings) -> tuple[HistorySubs
             f"{prepared.folder}: histories are in the order of item ids. Expected time order for preset taste. "
             "Run tastevec prepare without --preset bert-cosine, or train with --preset bert-cosine."
         )
-    if (
-        isinstance(settings, TasteSettings)
-        and settings.transformer_weight
-        and prepared.order == "none"
-    ):
+    if isinstance(settings, TasteSettings) and settings.transformer_weight and prepared.order == "none":
         raise SettingsError(
             f"transformer_weight: {settings.transformer_weight:g}, but the histories of {prepared.folder} have no order, so that "
             "no transformer is trained. Expected no such setting. Train without it, or prepare with --order file."

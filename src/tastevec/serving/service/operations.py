@@ -236,7 +236,9 @@ def _recommend(
     steered = vectors
     if request.tags:
         steered = responses.steer_vectors(state, vectors, request.tags, 1.0, request.horizon)
-    recommended = responses.recommended_items(state, users, steered.vectors, request.k, chosen)
+    recommended = responses.recommended_items(
+        state, users, steered.vectors, request.k, request.horizon, chosen
+    )
     explained = responses.add_contributions(state, users, vectors.vectors, recommended, request, check)
     return [
         {"items": items, **counts} for items, counts in zip(explained, responses.counts(users), strict=True)
@@ -263,7 +265,9 @@ def _steer(
     chosen: ItemFilter,
 ) -> Entries:
     steered = responses.steer_vectors(state, vectors, request.tags, request.hold, request.horizon)
-    recommended = responses.recommended_items(state, users, steered.vectors, request.k, chosen)
+    recommended = responses.recommended_items(
+        state, users, steered.vectors, request.k, request.horizon, chosen
+    )
     return [
         {"vector": vector, "norm": norm, "items": items, **counts}
         for vector, norm, items, counts in zip(

@@ -16,7 +16,8 @@ import numpy as np
 from pydantic_core import to_json
 
 from tastevec.errors import TastevecError
-from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, MOVIELENS_NOUN, Horizon
+from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, MOVIELENS_NOUN, PROBABILITY, SCORE, Horizon
+from tastevec.serving.calibration import calibrated
 from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
 from tastevec.serving.interactions import (
     ABSENT,
@@ -255,17 +256,27 @@ def nearest_users(
 
 
 def recommended_items(
-    state: AppState, parsed: ParsedUsers, vectors: NDArray[np.float32], k: int, chosen: ItemFilter
+    state: AppState,
+    parsed: ParsedUsers,
+    vectors: NDArray[np.float32],
+    k: int,
+    horizon: Horizon,
+    chosen: ItemFilter,
 ) -> list[list[dict[str, Any]]]:
-    """Return the K best items per user, with rank and score, for user vectors (B, D)."""
+    """Return the K best items per user, with rank, score and probability, for user vectors (B, D)."""
     indices, scores = state.model.best_items(parsed.histories, vectors, k, chosen)
+    values = {SCORE: scores.tolist()}
+    probabilities = calibrated(state.model.bundle, parsed.histories, indices, scores, horizon)
+    if probabilities is not None:
+        values[PROBABILITY] = probabilities.tolist()
     return [
         [
-            {**state.catalog.item(index), "rank": rank, "score": score}
-            for rank, (index, score) in enumerate(zip(row, row_scores, strict=True), 1)
+            {**state.catalog.item(index), "rank": rank + 1}
+            | {name: of_users[user][rank] for name, of_users in values.items()}
+            for rank, index in enumerate(row)
             if index >= 0
         ]
-        for row, row_scores in zip(indices.tolist(), scores.tolist(), strict=True)
+        for user, row in enumerate(indices.tolist())
     ]
 
 

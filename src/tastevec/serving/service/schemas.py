@@ -274,6 +274,13 @@ class ScoredItem(Item):
     score: Annotated[
         float, Field(description="Cosine of user and item vector, -1 to 1; comparable within one user.")
     ]
+    probability: Annotated[
+        float | None,
+        Field(
+            description="Of a positive rating, if the user takes the item next; comparable between users. Absent where nearly "
+            "all interactions of the training are positive."
+        ),
+    ] = None
 
 
 class RecommendedItem(ScoredItem):
