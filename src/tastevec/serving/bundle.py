@@ -13,6 +13,7 @@ from importlib import resources
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, Field, FiniteFloat
@@ -74,6 +75,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tastevec.data.histories import Histories
+    from tastevec.schema import Horizon
     from tastevec.serving.encoder import Encoder
 
 Runtime = Literal["auto", "onnx", "torch"]
@@ -242,6 +245,21 @@ class Bundle:
         digest.update(repr(self.item_ids.tolist()).encode())
         digest.update(self.model.table.tobytes())
         return digest.hexdigest()
+
+    def probabilities(
+        self, known: Histories, items: NDArray[np.int64], scores: NDArray[np.float32], horizon: Horizon
+    ) -> NDArray[np.float32] | None:
+        """Return the probabilities (B, K) of listed items with scores, from the histories of their users; see `Calibration`.
+
+        Any number where an item is -1. None without a calibration.
+        """
+        if self.calibration is None:
+            return None
+        shares = self.calibration.user_shares(known, self.reading.scale.positive_from)
+        of_pairs, listed = np.broadcast_to(shares[:, None], items.shape), items >= 0
+        return self.calibration.probabilities(
+            np.where(listed, scores, 0.0), np.where(listed, items, 0), of_pairs, horizon
+        )
 
     def save(self, out: Path, *, curves: Path | None = None, name: str = "this folder") -> Path:
         """Write the bundle to the folder ``out``, complete or not at all.

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.serving.bundle import Bundle
 
     # From known histories of B users, the later ones and a horizon to the scores of the later items, (T,).
     Scores: TypeAlias = Callable[[Histories, Histories, Horizon], NDArray[np.float32]]
@@ -150,28 +149,6 @@ class Calibration:
         if not ((shares > 0) & (shares < 1)).all():
             raise damaged(path, "shares of positives out of range", "shares between 0 and 1", TRAIN_AGAIN)
         return found
-
-
-def calibrated(
-    bundle: Bundle,
-    known: Histories,
-    items: NDArray[np.int64],
-    scores: NDArray[np.float32],
-    horizon: Horizon,
-) -> NDArray[np.float32] | None:
-    """Return the probabilities (B, K) of lists of items (B, K) with scores at a horizon, from the histories of their users.
-
-    Any number where an item is -1. None where the model has no calibration.
-    """
-    calibration = bundle.calibration
-    if calibration is None:
-        return None
-    shares = calibration.user_shares(known, bundle.reading.scale.positive_from)
-    of_pairs = np.broadcast_to(shares[:, None], items.shape)
-    listed = items >= 0
-    return calibration.probabilities(
-        np.where(listed, scores, 0.0), np.where(listed, items, 0), of_pairs, horizon
-    )
 
 
 def _item_shares(train: Histories, n_items: int, positive_from: float) -> tuple[float, NDArray[np.float64]]:

@@ -33,7 +33,6 @@ from tastevec.schema import (
     Horizon,
     Unknown,
 )
-from tastevec.serving.calibration import calibrated
 from tastevec.serving.embeddings import Embeddings, ItemEmbeddings, check_vectors, given_vectors
 from tastevec.serving.encoder import UserVectors, check_dislike_weight, encode_histories
 from tastevec.serving.explain import (
@@ -575,7 +574,7 @@ class Recommender:
             RANK: pa.array((ranks + 1).astype(np.int32)),
             SCORE: pa.array(scores[present]),
         }
-        probabilities = calibrated(self.bundle, known, indices, scores, horizon)
+        probabilities = self.bundle.probabilities(known, indices, scores, horizon)
         if probabilities is not None:
             columns[PROBABILITY] = pa.array(probabilities[present])
         return pa.record_batch(columns)

@@ -17,7 +17,6 @@ from pydantic_core import to_json
 
 from tastevec.errors import TastevecError
 from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, MOVIELENS_NOUN, PROBABILITY, SCORE, Horizon
-from tastevec.serving.calibration import calibrated
 from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
 from tastevec.serving.interactions import (
     ABSENT,
@@ -266,7 +265,7 @@ def recommended_items(
     """Return the K best items per user, with rank, score and probability, for user vectors (B, D)."""
     indices, scores = state.model.best_items(parsed.histories, vectors, k, chosen)
     values = {SCORE: scores.tolist()}
-    probabilities = calibrated(state.model.bundle, parsed.histories, indices, scores, horizon)
+    probabilities = state.model.bundle.probabilities(parsed.histories, indices, scores, horizon)
     if probabilities is not None:
         values[PROBABILITY] = probabilities.tolist()
     return [
