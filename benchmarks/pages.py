@@ -12,6 +12,8 @@ from typing import Any
 
 from tables import grouped, markdown_table, pivoted, render_cell
 
+from tastevec.schema import COMPONENTS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 NOTEBOOK = ROOT / "docs" / "notebook" / "the-note.ipynb"
@@ -791,7 +793,9 @@ REGIONS: dict[str, tuple[Any, ...]] = {
                 "it adds": "{difference:[+.4f]}",
                 "this part alone": "{alone[mean]:.4f}",
             },
-            "parts",
+            lambda results: [
+                row | {"part": COMPONENTS.get(row["part"], row["part"])} for row in results["parts"]
+            ],
             "The 64 numbers of a user without each part of the weighted sum, and from each part alone:",
         ),
     ),
@@ -835,6 +839,7 @@ REGIONS: dict[str, tuple[Any, ...]] = {
                     "component": row["systems"][row["best"]],
                     "sum": row["systems"]["sum"],
                     "vectors": row["systems"]["64"],
+                    "best": COMPONENTS.get(row["best"], row["best"]),
                 }
                 for row in results["rows"]
             ],

@@ -120,6 +120,15 @@ ALIGNMENT_FORMAT: Final = 2
 BUNDLE_FORMAT: Final = 3
 RESULTS_FORMAT: Final = 4
 
+# What the components of the closed form are called where they are shown.
+COMPONENTS: Final[Mapping[str, str]] = {
+    "whole": "item regression",
+    "lagged": "lagged item regression",
+    "short": "short lagged item regression",
+    "factors": "iALS",
+    "wide": "wide iALS",
+}
+
 # What to do with a damaged folder.
 PREPARE_AGAIN: Final = "Run tastevec prepare again."
 TRAIN_AGAIN: Final = "Copy the model folder again, or run tastevec train again."

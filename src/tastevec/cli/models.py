@@ -26,7 +26,7 @@ from tastevec.cli.console import (
 )
 from tastevec.cli.flags import INTAKE_FLAGS, ITEM_FLAGS, takes_flags
 from tastevec.data.files import check_replaceable
-from tastevec.schema import ALIGNMENT_FILE, REPORT_FILE, RESULTS_FILE, TaskId
+from tastevec.schema import ALIGNMENT_FILE, COMPONENTS, REPORT_FILE, RESULTS_FILE, TaskId
 from tastevec.training.distributed import rank
 from tastevec.training.settings import PRESETS, TrainSettings, resolve_settings
 
@@ -111,13 +111,6 @@ def train(
 
 
 _SHOWN: Final = ("space", "data", "settings", "closed_form", "validation")
-_COMPONENTS: Final = {
-    "whole": "item regression",
-    "lagged": "lagged item regression",
-    "short": "short lagged item regression",
-    "factors": "iALS",
-    "wide": "wide iALS",
-}
 
 
 def _sums(facts: dict[str, Any]) -> str:
@@ -126,7 +119,7 @@ def _sums(facts: dict[str, Any]) -> str:
     weights = chosen.get("weights", {})
     lines = []
     for horizon in weights:
-        parts = [f"{weight:g} {_COMPONENTS.get(name, name)}" for name, weight in weights[horizon].items()]
+        parts = [f"{weight:g} {COMPONENTS.get(name, name)}" for name, weight in weights[horizon].items()]
         lines.append(f"{horizon}: {' + '.join(parts)}")
     if lines and facts["data"]["order"] == "none":
         lines[-1] = "next: the same as overall, because the data have no order in time"
