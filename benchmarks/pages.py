@@ -588,7 +588,11 @@ REGIONS: dict[str, tuple[Any, ...]] = {
                 "without the mean direction": "{top-rated cosine_distance_centred:±.3f}",
             },
             lambda results: [
-                row | {"name": name}
+                {
+                    key: one | {"significant": False} if isinstance(one, dict) else one
+                    for key, one in row.items()
+                }
+                | {"name": name}
                 for system, name in NOTE_QUESTION.items()
                 for row in _systems(results)
                 if row["system"] == system
