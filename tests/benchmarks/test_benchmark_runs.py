@@ -114,7 +114,7 @@ def test_an_experiment_evaluates_every_variant_of_every_seed(world):
         for name, dim in (("a", 8), ("b", 16))
     }
     found = experiment.experiment(
-        replace(world, steps=[]), world.prepared, variants, (1, 2), "--no-baselines"
+        replace(world, steps=[]), world.prepared, variants, dict.fromkeys(variants, (1, 2)), "--no-baselines"
     )
     assert {row["system"] for row in found["evaluation"]["rows"]} >= {"a", "b"}
     assert [found["settings"][name]["dim"] for name in variants] == [8, 16]

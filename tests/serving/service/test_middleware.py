@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tastevec.errors import SettingsError
+from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.settings import ServiceSettings, read_settings
 
 VALID = {"users": [{"interactions": [{"item_id": 1, "value": 4.5}]}]}
@@ -133,15 +134,12 @@ def test_body_above_the_limit_is_refused(start_client, announced):
 def test_slow_request_times_out(start_client, make, bundle_of):
     go = threading.Event()
 
-    class Stuck:
-        bundle = bundle_of()
-        item_vectors = item_directions = bundle.model.item_vectors
-
+    class Stuck(Recommender):
         def user_vectors(self, *_):
             assert go.wait(20)
             raise RuntimeError("late")
 
-    client = start_client(lambda: make(model=Stuck()), timeout_s=0.2)
+    client = start_client(lambda: make(model=Stuck(bundle_of())), timeout_s=0.2)
     began = time.perf_counter()
     response = client.post("/v1/recommend", json=VALID)
     assert time.perf_counter() - began < 10
