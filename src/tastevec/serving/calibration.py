@@ -40,6 +40,7 @@ _KNOWN: Final = 0.8  # of a history, before what is held out
 _FEWEST: Final = 200  # held-out interactions of each kind, below which nothing is fitted
 _STEPS: Final = 25  # of Newton's method, which converges in fewer than ten
 _RIDGE: Final = 1e-3
+_MAX_TRAIN: Final = 20_000  # users for three weights: copies of more histories would only cost memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,7 @@ class Calibration:
             scores: Scores users and items.
         """
         share, item_shares = _item_shares(train, n_items, positive_from)
-        known, later, wanted = later_ratings(train, positive_from)
+        known, later, wanted = later_ratings(train.sample(_MAX_TRAIN, 0), positive_from)
         checked = later_ratings(validation, positive_from)
         if min(*np.bincount(wanted, minlength=2), *np.bincount(checked[2], minlength=2)) < _FEWEST:
             return None
