@@ -44,6 +44,20 @@ def test_users_of_one_item_each_are_refused(name):
         dataset(held_out_users=users([(0, 5, 10)], [(1, 5, 10)], ids=[6, 7])).task(name)
 
 
+def test_task_that_cannot_run_is_skipped_with_its_reason():
+    unordered = replace(dataset(), order="none")
+    tasks, skipped = unordered.tasks(["next-item", "top-rated"])
+    assert [task.name for task in tasks] == ["top-rated"]
+    assert skipped == {"next-item": "there is no order in time"}
+    tasks, skipped = dataset().tasks(["global-temporal", "next-item"])
+    assert [task.name for task in tasks] == ["next-item"]
+    assert "the split has no timestamp" in skipped["global-temporal"]
+    with pytest.raises(
+        DataError, match=r"has a task to evaluate .global-temporal: the split has no timestamp"
+    ):
+        dataset().tasks(["global-temporal"])
+
+
 @pytest.mark.parametrize("item", [3, -1])
 def test_unknown_item_is_refused(item):
     strange = users([(0, 5, 10), (item, 4, 20)], ids=["ann"])

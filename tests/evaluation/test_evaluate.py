@@ -62,7 +62,9 @@ def test_evaluate_measures_every_system_task_and_metric(dataset):
     assert [(result.system, result.task.name) for result in report.results] == [
         (system, task.name) for system in ("popularity", "EASE (positives)") for task in report.tasks
     ]
-    accuracy = {f"{metric}@{k}" for metric in ("hr", "recall", "ndcg", "mrr") for k in (5, 10)}
+    accuracy = {
+        f"{metric}@{k}" for metric in ("hr", "recall", "uncapped_recall", "ndcg", "mrr") for k in (5, 10)
+    }
     described = {"log_popularity@10", "novelty@10", "intra_list_similarity@10"}
     for result in report.results:
         in_order = {f"{metric}_shuffled" for metric in accuracy} if result.task.horizon == "next" else set()

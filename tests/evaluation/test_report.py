@@ -193,6 +193,25 @@ def test_task_table_has_best_system_first(report):
     assert blocks[-1].startswith("* after a mean: significantly better than the best baseline")
 
 
+@pytest.mark.parametrize(("baseline", "significant"), [("popularity", False), ("EASE (positives)", True)])
+def test_task_table_without_strong_baseline_has_no_significance(baseline, significant):
+    task = task_record()
+    results = [
+        measured("ours", task, ndcg_at_100=[0.5] * 4),
+        measured(baseline, task, ndcg_at_100=[0.25] * 4),
+    ]
+    report = report_of([facts("ours"), facts(baseline, is_baseline=True)], results)
+    assert report.skills[0].significant
+    assert ("0.500*" in report_text(report)) == significant
+
+
+def test_task_table_has_recall_capped_and_uncapped():
+    results = [measured("ours", task_record(), recall_at_20=[1] * 4, uncapped_recall_at_20=[0.5] * 4)]
+    table = report_text(report_of([facts("ours")], results))
+    assert "Recall@20 (capped)" in table
+    assert "Recall@20 (uncapped)" in table
+
+
 def test_difference_from_best_is_negative():
     """The order of the systems does not matter."""
     for order in (["good", "bad"], ["bad", "good"]):

@@ -140,8 +140,8 @@ class EvalDataset:
         """Return one task of the held-out users; see `build_task`.
 
         Raises:
-            DataError: No user has enough interactions for it.
-            SettingsError: The task is unknown, or needs a temporal split.
+            DataError: No user has enough interactions for it, or it needs a temporal split.
+            SettingsError: The task is unknown.
         """
         [task], _ = self.tasks([name], seed)
         return task
@@ -153,12 +153,16 @@ class EvalDataset:
 
         Raises:
             DataError: All are skipped.
-            SettingsError: A task is unknown, or needs a temporal split.
+            SettingsError: A task is unknown.
         """
         found: list[Task] = []
         skipped: dict[TaskId, str] = {}
         for name in self.task_ids if names is None else names:
             reason = reason_to_skip(name, self.scale, self.order)
+            if name == "global-temporal" and not isinstance(self.split, TemporalSplit):
+                reason = (
+                    "the split has no timestamp, as that of `tastevec prepare --split-strategy temporal` has"
+                )
             if reason is None:
                 task = build_task(name, self.held_out_users, scale=self.scale, seed=seed, split=self.split)
                 if len(task):

@@ -75,6 +75,17 @@ def recall(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) ->
     return np.asarray(hit[:, :k].sum(axis=1) / np.minimum(k, held_out_items))
 
 
+def uncapped_recall(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """(B,) Recall@k (uncapped), from 0 to 1: hits / held-out items, at most k / held-out items.
+
+    Examples:
+        >>> hit = np.array([[False, True, True]])
+        >>> uncapped_recall(hit, np.array([4]), 3), uncapped_recall(hit, np.array([4]), 2)  # 2 of 4; 1 of 4
+        (array([0.5]), array([0.25]))
+    """
+    return np.asarray(hit[:, :k].sum(axis=1) / held_out_items)
+
+
 def ndcg(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     """(B,) NDCG@k, from 0 to 1: the sum of 1 / log2(rank + 1) over the hits, ranks from 1, over that of a perfect ranking.
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from tastevec.data.value_scale import ValueScale
     from tastevec.evaluation.scorers import Scorer
 
+_MEANS: Final = (GlobalMeanVector, MeanPositive, WeightedMean)
+_TRIVIAL: Final = (Popularity.name, RecentPopularity.name, *(kind.kind for kind in _MEANS))
 LAST_N: Final = 20  # items of each history in the variants that read the latest items only
 
 
@@ -170,6 +172,16 @@ def trivial_baselines(train: Histories, *, scale: ValueScale) -> list[BaselineSp
     return specs
 
 
+def is_trivial(baseline: str) -> bool:
+    """Return whether the baseline of this name is trivial; all others are strong.
+
+    Examples:
+        >>> is_trivial("popularity"), is_trivial("mean of positives (model)"), is_trivial("EASE (positives)")
+        (True, True, False)
+    """
+    return baseline.partition(" (")[0] in _TRIVIAL
+
+
 def vector_baselines(model: Runs, *, scale: ValueScale) -> list[Runs]:
     """Return global mean vector, mean of positives and rating-weighted mean in the space of each run of a model.
 
@@ -184,7 +196,7 @@ def vector_baselines(model: Runs, *, scale: ValueScale) -> list[Runs]:
             f"{kind.kind} ({model.name})",
             [kind(run.item_vectors, space=run.space, positive_from=threshold) for run in runs],
         )
-        for kind in (GlobalMeanVector, MeanPositive, WeightedMean)
+        for kind in _MEANS
     ]
 
 

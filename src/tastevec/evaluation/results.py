@@ -31,7 +31,7 @@ CENTRED_DISTANCE = "cosine_distance_centred"  # after the direction that all ite
 DISTANCES = (DISTANCE, CENTRED_DISTANCE)
 SHUFFLED = "_shuffled"  # suffix of accuracy metrics with the items of each input session in random order
 
-_ACCURACY = re.compile(r"(hr|recall|ndcg|mrr)@(\d+)")
+_ACCURACY = re.compile(r"(hr|recall|uncapped_recall|ndcg|mrr)@(\d+)")
 _FEW_TARGETS = ("next-item", "top-rated")  # few held-out items, so that the first ranks decide
 
 

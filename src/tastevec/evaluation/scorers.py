@@ -12,7 +12,7 @@ import numpy as np
 
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError
-from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, ranks_of, recall
+from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, ranks_of, recall, uncapped_recall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,13 +147,14 @@ class RankedLists:
     ranks: NDArray[np.int64]
 
     def accuracy(self, at: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-        """(B,) HR, Recall, NDCG and MRR at each depth."""
+        """(B,) HR, Recall (capped and uncapped), NDCG and MRR at each depth."""
         hit = hits_at(self.ranks, self.task.offsets, self.ranked.shape[1])
         sizes = self.task.held_out_items
         values = {}
         for k in at:
             values[f"hr@{k}"] = hit_rate(hit, k)
             values[f"recall@{k}"] = recall(hit, sizes, k)
+            values[f"uncapped_recall@{k}"] = uncapped_recall(hit, sizes, k)
             values[f"ndcg@{k}"] = ndcg(hit, sizes, k)
             values[f"mrr@{k}"] = mrr(hit, k)
         return values

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
+from tastevec.evaluation.registry import is_trivial
 from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, MEASURES, SHUFFLED, headline_metric
 from tastevec.evaluation.tasks import TASK_TITLES
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from tastevec.evaluation.tasks import Task
 
 LEGEND = (
-    "* after a mean: significantly better than the best baseline (the paired 95 % CI of the difference excludes 0). "
-    "* after a difference: its paired CI excludes 0. All CIs: bootstrap over users. Recall@k is capped: hits / min(k, held-out items)."
+    "* after a mean: significantly better than the best baseline (the paired 95 % CI of the difference excludes 0), where a "
+    "strong baseline ran. * after a difference: its paired CI excludes 0. All CIs: bootstrap over users. Recall@k (capped): "
+    "hits / min(k, held-out items); uncapped: hits / held-out items."
 )
 
 # The columns of a task, where measured; the files contain every metric.
@@ -25,7 +27,7 @@ _COLUMNS = {
     "next-item": ("hr@10", "ndcg@10", f"ndcg@10{SHUFFLED}"),
     "top-rated": ("hr@10", "ndcg@10", DISTANCE, CENTRED_DISTANCE),
 }
-_DEFAULT_COLUMNS = ("recall@20", "ndcg@100", f"ndcg@100{SHUFFLED}")
+_DEFAULT_COLUMNS = ("recall@20", "uncapped_recall@20", "ndcg@100", f"ndcg@100{SHUFFLED}")
 _SYSTEM_TABLES = {
     "Embeddings": (
         "effective_rank",
@@ -48,11 +50,13 @@ _SYSTEM_TASK = "random-20pct"  # the tables above are of one task: this one wher
 _TITLES = {
     "hr": "HR",
     "recall": "Recall",
+    "uncapped_recall": "Recall",
     "ndcg": "NDCG",
     "mrr": "MRR",
     "coverage": "catalog coverage",
     "gini": "exposure Gini",
 }
+_SUFFIXES = {"recall": " (capped)", "uncapped_recall": " (uncapped)"}
 _NAMES = {
     "top_direction": "top-direction share",
     "log_popularity": "mean log popularity",
@@ -122,6 +126,8 @@ def metric_title(metric: str) -> str:
         ('NDCG@10, sessions shuffled', 'cosine distance')
         >>> metric_title("top_direction"), metric_title("coverage@10")
         ('top-direction share', 'catalog coverage@10')
+        >>> metric_title("recall@20"), metric_title("uncapped_recall@20")
+        ('Recall@20 (capped)', 'Recall@20 (uncapped)')
     """
     plain = metric.removesuffix(SHUFFLED)
     name, at, depth = plain.partition("@")
@@ -130,7 +136,8 @@ def metric_title(metric: str) -> str:
         or _TITLES.get(name)
         or name.replace("split_half", "split-half").replace("between_user", "between-user")
     )
-    return title.replace("_", " ") + at + depth + (", sessions shuffled" if plain != metric else "")
+    ending = _SUFFIXES.get(name, "") + (", sessions shuffled" if plain != metric else "")
+    return title.replace("_", " ") + at + depth + ending
 
 
 def _as_text(table: Table) -> str:
@@ -147,12 +154,12 @@ def _as_text(table: Table) -> str:
 
 
 def _task_table(report: Report, task: Task | TaskRecord) -> Table:
+    rows = {(row.system, row.metric): row for row in report.rows if row.task == task.name}
     significant = {
         (skill.system, skill.metric)
         for skill in report.skills
-        if skill.significant and skill.task == task.name
+        if skill.significant and skill.task == task.name and _has_strong_baseline(report, rows)
     }
-    rows = {(row.system, row.metric): row for row in report.rows if row.task == task.name}
     measured = list(dict.fromkeys(metric for _, metric in rows))
     columns = _COLUMNS.get(task.name, _DEFAULT_COLUMNS)
     metrics = [metric for metric in columns if metric in measured] or measured
@@ -177,6 +184,15 @@ def _task_table(report: Report, task: Task | TaskRecord) -> Table:
     if absent := [facts.system for facts in report.systems if (facts.system, headline) not in rows]:
         note += f" Not evaluated: {'; '.join(absent)}."
     return Table(task.name, note, tuple(titles), tuple(lines))
+
+
+def _has_strong_baseline(report: Report, rows: dict[tuple[str, str], Row]) -> bool:
+    systems = {system for system, _ in rows}
+    return any(
+        facts.is_baseline and not is_trivial(facts.system)
+        for facts in report.systems
+        if facts.system in systems
+    )
 
 
 def _system_table(report: Report, title: str, metrics: tuple[str, ...]) -> Table:

@@ -137,7 +137,7 @@ def evaluate(
     Raises:
         FormatError: A folder has other content.
         DataError: A model or the tuned settings are of other data, or no user has enough interactions for a task.
-        SettingsError: Two model folders share a name, a baseline is unknown, settings contradict each other, or a task needs a temporal split.
+        SettingsError: Two model folders share a name, a baseline is unknown, or settings contradict each other.
         MissingExtraError: ``tune`` is set and Optuna is not installed.
     """
     from tastevec.evaluation.behavior import measure_behavior
