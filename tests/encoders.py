@@ -107,7 +107,15 @@ def closed_form(table: NDArray[np.float32]) -> ClosedForm:
         "next": {"lagged": 1.0, "whole": 0.5, "transformer": 1.5},
     }
     push = push_of(SCALE, 0.0)
-    return ClosedForm(components, weights, numbers(n), np.array([0.01], np.float32), push, table)
+    return ClosedForm(
+        components,
+        weights,
+        numbers(n),
+        np.array([1.0, 8.0], np.float32),
+        np.array([0.01], np.float32),
+        push,
+        table,
+    )
 
 
 def embeddings(model: Any, histories: Histories, config: InputConfig) -> dict[str, NDArray[np.float32]]:

@@ -56,6 +56,21 @@ def test_empty_history_is_the_mean_user():
         np.testing.assert_allclose(found, standardized(MODEL.mean[None])[0], rtol=1e-5, atol=1e-6)
 
 
+def test_short_history_is_shrunk_to_the_mean_user_and_a_long_one_is_not():
+    histories = users([(0, 5)], [(item % N, 5) for item in range(16)])
+    model = replace(MODEL, shrinkage=np.array([3.0, 2.0], np.float32))
+    plain = replace(MODEL, shrinkage=np.array([0.0, 1.0], np.float32))
+    few, many = (
+        np.abs(a - b).max()
+        for a, b in zip(
+            _scores(model, "overall", histories), _scores(plain, "overall", histories), strict=True
+        )
+    )
+    assert few > 0.3
+    assert many < 0.01
+    np.testing.assert_array_equal(_scores(model, "next", histories), _scores(plain, "next", histories))
+
+
 @pytest.mark.parametrize("horizon", ["overall", "next"])
 def test_users_do_not_depend_on_each_other(horizon):
     histories, config = of_every_length(), reading(max_history_overall=100)

@@ -79,6 +79,32 @@ def test_choice_without_a_task_warns_and_stays_at_the_defaults():
     assert settings.whole == TeacherSettings().whole
 
 
+def test_shrinkage_serves_short_histories_and_costs_complete_ones_next_to_nothing():
+    # Everybody has most of ten popular items; the latest items are of one's own half of the catalog.
+    rng = np.random.default_rng(5)
+    crowd = [
+        [(int(item), 5) for item in rng.permutation(10)[:8]]
+        + [(int(10 + 2 * item + user % 2), 5) for item in rng.permutation(15)[:8]]
+        for user in range(300)
+    ]
+    train, validation = users(*crowd[:200]), users(*crowd[200:])
+    settings = choose_teacher(train, validation, N, scale=STARS, order="none", dim=8)
+    most, fading = settings.shrinkage
+    assert most > 0.5
+    task = build_task("random-20pct", validation, scale=STARS, seed=3)
+    gains = {}
+    for shrinkage in ((0.0, 1.0), (most, fading)):
+        chosen = replace(settings, shrinkage=shrinkage)
+        model = fit_closed_form(train, N, chosen, reading=READING, order="none", dim=8, steps=0)
+        for length in (2, 100):
+            inputs = task.inputs.last(length)
+            question = Question(replace(task, inputs=inputs, seen=task.inputs), 10, N)
+            scores = model.scores("overall", *model.known(READING.arrays(inputs)))
+            gains[shrinkage, length] = question.gains(scores).mean()
+    assert gains[(most, fading), 2] > 1.05 * gains[(0.0, 1.0), 2]
+    assert gains[(most, fading), 100] > 0.98 * gains[(0.0, 1.0), 100]
+
+
 def test_pool_of_a_small_catalog_has_the_gains_of_all_scores():
     question = Question(build_task("random-20pct", VALIDATION, scale=STARS, seed=3), 10, N)
     components = {

@@ -239,6 +239,8 @@ class ClosedForm:
         weights: By horizon, the weight of each component's standardized scores; and in *next* that of the transformer, to which
             the standardized sum of all others is added.
         mean: (N,) float32, the mean *overall* scores of training users, which a short history is shrunk to.
+        shrinkage: (2,) float32, the weight of the mean at no interaction, and the interactions after which it has faded to a
+            1/e of that.
         ridge: (1,) float32, of the squared length of a user vector in the list loss.
         push: (R + 1,) float32, how far below the middle the ratings of a bin are, in (0, 1] there, else 0; of 0 throughout
             the weight of dislikes changes nothing.
@@ -250,6 +252,7 @@ class ClosedForm:
     components: Mapping[str, Component]
     weights: Mapping[str, Mapping[str, float]]
     mean: NDArray[np.float32]
+    shrinkage: NDArray[np.float32]
     ridge: NDArray[np.float32]
     push: NDArray[np.float32]
     table: NDArray[np.float32]
@@ -331,7 +334,8 @@ class ClosedForm:
             total += of_states * standardized(exact.astype(np.float32))
         shares = np.full(len(total), _TIE, np.float32)
         if horizon == "overall":
-            shares += (1 / np.maximum(once.lengths, 1)).astype(np.float32)
+            most, fading = self.shrinkage.astype(np.float64)
+            shares += (most * np.exp(-once.lengths / fading)).astype(np.float32)
         return standardized(total + shares[:, None] * self.mean)
 
     def encode(
@@ -365,7 +369,13 @@ class ClosedForm:
             for name, one in self.components.items()
             for part in fields(one)
         }
-        return {**named, "mean": self.mean, "ridge": self.ridge, "push": self.push}
+        return {
+            **named,
+            "mean": self.mean,
+            "shrinkage": self.shrinkage,
+            "ridge": self.ridge,
+            "push": self.push,
+        }
 
     @classmethod
     def of(
@@ -389,10 +399,10 @@ class ClosedForm:
         components = {name: _component(name, one, n_items, levels) for name, one in parts.items()}
         named = {name for each in weights.values() for name in each} - {TRANSFORMER}
         shapes = {name: array.shape for name, array in own.items()}
-        expected = {"mean": (n_items,), "ridge": (1,), "push": (levels,)}
+        expected = {"mean": (n_items,), "shrinkage": (2,), "ridge": (1,), "push": (levels,)}
         if shapes != expected or {*weights} != {*LENGTHS} or not named <= components.keys():
             raise ValueError(f"components {sorted(components)}, weights {sorted(named)}, {shapes}")
-        return cls(components, weights, own["mean"], own["ridge"], own["push"], table, added)
+        return cls(components, weights, table=table, added=added, **own)
 
 
 def _component(name: str, arrays: Mapping[str, NDArray[Any]], n_items: int, levels: int) -> Component:

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tastevec.evaluation.tasks import build_task
-from tastevec.model.closed_form import LENGTHS, ClosedForm
+from tastevec.model.closed_form import LENGTHS
 from tastevec.model.list_solver import RIDGE, TopLists
 from tastevec.training.item_vectors import STEPS, fit_item_vectors
-from tastevec.training.teacher import component_fits, low_share, push_of
+from tastevec.training.teacher import component_fits, low_share, push_of, unfitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import InputConfig
+    from tastevec.model.closed_form import ClosedForm
     from tastevec.schema import Horizon, Order
     from tastevec.training.teacher import TeacherSettings
 
@@ -68,10 +69,13 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
     used = {name for weights in settings.weights.values() for name in weights}
     components = {name: fit() for name, fit in fits.items() if name in used}
     given = np.zeros((n_items, dim), np.float32) if vectors is None else vectors
-    weights: dict[str, Mapping[str, float]] = {str(name): each for name, each in settings.weights.items()}
-    ridge = np.array([RIDGE], np.float32)
-    push = push_of(reading.scale, low_share(train, reading.scale))
-    model = ClosedForm(components, weights, np.zeros(n_items, np.float32), ridge, push, given)
+    model = replace(
+        unfitted(components, settings.weights, reading.scale, n_items),
+        shrinkage=np.array(settings.shrinkage, np.float32),
+        ridge=(ridge := np.array([RIDGE], np.float32)),
+        push=push_of(reading.scale, low_share(train, reading.scale)),
+        table=given,
+    )
     rng = np.random.default_rng(seed)
     hidden = build_task("random-20pct", train, scale=reading.scale, seed=seed).inputs
     some = np.sort(rng.choice(len(hidden), min(_LISTS, len(hidden)), replace=False))

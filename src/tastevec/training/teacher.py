@@ -13,7 +13,14 @@ import numpy as np
 from tastevec.data.value_scale import TOUCHED
 from tastevec.items.als import AlsSettings, als_factors
 from tastevec.items.regression import ItemProducts, ItemRegression, Lags
-from tastevec.model.closed_form import Factors, FadingPopularity, Known, SparseRegression, standardized
+from tastevec.model.closed_form import (
+    ClosedForm,
+    Factors,
+    FadingPopularity,
+    Known,
+    SparseRegression,
+    standardized,
+)
 from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
@@ -226,6 +233,7 @@ class TeacherSettings:
         confidence: Of iALS in a positive.
         regularization: Of iALS.
         weights: By horizon, the weight of each component; those of weight 0 are absent.
+        shrinkage: Weight of the mean user at no interaction, and the interactions after which it has faded to 1/e of that.
     """
 
     whole: GradedSettings = field(default_factory=GradedSettings)
@@ -236,6 +244,7 @@ class TeacherSettings:
     weights: Mapping[Horizon, Mapping[str, float]] = field(
         default_factory=lambda: {"overall": {"whole": 1.0}, "next": {"lagged": 1.0}}
     )
+    shrinkage: tuple[float, float] = (1.0, 8.0)
 
     @classmethod
     def of(cls, order: Order) -> TeacherSettings:
@@ -286,3 +295,16 @@ def component_fits(
         "wide": factors(2 * dim),
         "popularity": lambda: fit_popularity(once, n_items, scale),
     }
+
+
+def unfitted(
+    components: Mapping[str, Component],
+    weights: Mapping[Horizon, Mapping[str, float]],
+    scale: ValueScale,
+    n_items: int,
+) -> ClosedForm:
+    """Return a closed form that scores only: without a mean user, dislikes and item vectors."""
+    zeros, one = np.zeros(n_items, np.float32), np.ones(1, np.float32)
+    named: dict[str, Mapping[str, float]] = {str(name): each for name, each in weights.items()}
+    push = np.zeros(len(level_shares(scale)), np.float32)
+    return ClosedForm(components, named, zeros, np.array([0.0, 1.0], np.float32), one, push, zeros[:, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from tastevec.training.teacher import (
     fit_factors,
     known_of,
     shorter,
+    unfitted,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ _MAX_ITEMS: Final = 4_000  # of the search: a solution takes a second or two
 _MAX_TRAIN: Final = 20_000  # training users of the search: what is chosen is then fitted to all
 _MAX_USERS: Final = 800  # validation users of the search
 # Weights are chosen on more of them: few users decide by chance. Their scores, at most so many a task, bound the memory.
-_WEIGHED: Final = (400, 2_000)
+_FEWEST: Final = 400
+_WEIGHED: Final = (_FEWEST, 2_000)
 _SCORES: Final = 20_000_000
 _DRAWS: Final = 3  # of each task where weights are chosen: one alone is noisy
 _SHORTER: Final = 0.75  # of a history, from draw to draw
@@ -57,6 +60,11 @@ _FEW_ITERATIONS: Final = 5  # of iALS in the search
 _DISCOUNTS: Final = (-0.15, 0.15, 0.3, 0.5)
 _WEIGHTS: Final = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5)
 _ROUNDS: Final = 3
+# The shrinkage is chosen on histories cut to their latest items, for a data set may have hardly a short one of its own.
+_CUT: Final = (1, 3, 5, 10, 20, 50)
+_MOST: Final = (0.5, 1.0, 2.0, 4.0)
+_FADINGS: Final = (2.0, 4.0, 8.0, 12.0, 16.0, 24.0)
+_LOSS: Final = 0.0075  # of the quality of complete histories
 _POOLED: Final = 150  # first items of a component: what none has among them is not first in a sum
 _POOLED_USERS: Final = 256  # scored at once
 _TRANSFORMER: Final = (0.2, 0.35, 0.7, 1.4, 2.8, 5.0)
@@ -241,7 +249,39 @@ class _Data:
         weights["next"] = weights["overall"]
         if following.each:
             weights["next"] = _ascend(components, "lagged", following, self.scale)
-        return replace(settings, weights=weights)
+        settings = replace(settings, weights=weights)
+        return (
+            replace(settings, shrinkage=self._shrinkage(components, settings)) if overall.each else settings
+        )
+
+    def _shrinkage(
+        self, components: Mapping[str, Component], settings: TeacherSettings
+    ) -> tuple[float, float]:
+        """Return the `TeacherSettings.shrinkage` that is best for short histories and costs complete ones next to nothing."""
+        hidden, task = (
+            build_task("random-20pct", users.sample(_FEWEST, self.seed), scale=self.scale, seed=self.seed)
+            for users in (self.train, self.validation)
+        )
+        total = unfitted(components, settings.weights, self.scale, self.n_items)
+
+        def scores(histories: Histories) -> NDArray[np.float32]:
+            known, once = (known_of(some, self.scale) for some in (histories, histories.once()))
+            return total.scores("overall", known, once)
+
+        mean = scores(hidden.inputs).mean(axis=0)
+        question = Question(
+            replace(task, seen=task.seen or task.inputs), _DEPTHS["random-20pct"], self.n_items
+        )
+        pairs = [(0.0, 1.0), *itertools.product(_MOST, _FADINGS)]
+        gains = np.empty((len(pairs), len(_CUT) + 1))
+        for column, inputs in enumerate([*(task.inputs.last(length) for length in _CUT), task.inputs]):
+            plain, lengths = scores(inputs), inputs.once().lengths[:, None]
+            for row, (most, fading) in enumerate(pairs):
+                shares = (most * np.exp(-lengths / fading)).astype(np.float32)
+                gains[row, column] = question.gains(plain + shares * mean).mean()
+        *short, complete = gains.T
+        relative = sum(one / max(one[0], _NOTHING) for one in short)
+        return pairs[int(np.argmax(np.where(complete >= (1 - _LOSS) * complete.max(), relative, 0)))]
 
     def _discounted(self, start: GradedSettings, questions: Questions) -> tuple[float, SparseRegression]:
         """Return the best discount of popularity, and the regression with it."""
@@ -373,7 +413,7 @@ class _Pool:
     Attributes:
         scores: Of each component, (B, P); minus infinity where a user has fewer items.
         held_out: (B, P) whether an item is held out.
-        question: What is asked.
+        question: What is task.
     """
 
     scores: Mapping[str, NDArray[np.float32]]
