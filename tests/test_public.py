@@ -1,5 +1,7 @@
 """The public names of tastevec, and the cost of its import."""
 
+import copy
+import pickle
 import subprocess
 import sys
 
@@ -71,6 +73,15 @@ def test_commands_start_without_optional_libraries():
     )
     error = _in_a_fresh_python(script)
     assert error.endswith(" is not installed. Expected the extra prep. Run: pip install 'tastevec[prep]'")
+
+
+@pytest.mark.parametrize("read", [copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])  # noqa: S301  our own bytes
+def test_errors_after_pickle_are_the_same(read):
+    names = [name for name in tastevec.__all__ if name.endswith("Error") and name != "MissingExtraError"]
+    for error in [MissingExtraError("onnx", "train"), *(getattr(tastevec, name)("said") for name in names)]:
+        error.code = "few-positives"
+        other = read(error)
+        assert (type(other), str(other), other.code) == (type(error), str(error), error.code)
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -87,6 +87,14 @@ class MissingExtraError(TastevecError):
         super().__init__(
             f"{library} is not installed. Expected the extra {extra}. Run: pip install 'tastevec[{extra}]'"
         )
+        self._arguments = library, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str], dict[str, object]]:
+        return (
+            type(self),
+            self._arguments,
+            vars(self),
+        )  # not the message: a pool of processes would wait forever
 
 
 class TrainingError(TastevecError):

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -74,6 +75,14 @@ def test_normalization_in_sql_and_numpy_agree(folder):
     assert np.array_equal(
         histories.normalized_ratings, normalize_ratings(histories.ratings, histories.offsets)
     )
+
+
+def test_prepared_dataset_prints_its_sizes(folder):
+    shown = repr(Prepared.open(folder))
+    assert re.fullmatch(
+        r"Prepared\(.*/prepared: 12 users \(\d+ train, \d validation, \d test\), \d+ interactions, 20 \w+, explicit\)",
+        shown,
+    ), shown
 
 
 def test_every_user_is_in_one_split(folder):

@@ -51,6 +51,14 @@ def test_model_of_other_data_is_refused(bundle_folder, tmp_path, change):
         evaluate([bundle_folder], other)
 
 
+def test_one_model_is_a_path_and_report_prints_what_was_compared(bundle_folder, prepared_folder):
+    chosen = {"tasks": ["top-rated"], "with_baselines": False}
+    for folder in (str(bundle_folder), bundle_folder):
+        report = evaluate(folder, prepared_folder, **chosen)
+        assert repr(report).startswith("Report(model against ")
+        assert repr(report).endswith("; top-rated of 3 test users of release)")
+
+
 def test_models_with_equal_names_are_refused(bundle_folder, prepared_folder, tmp_path):
     shutil.copytree(bundle_folder, tmp_path / "model")
     with pytest.raises(SettingsError, match="model folders: model, model\\. Expected unique names"):

@@ -52,6 +52,8 @@ def test_align_rotated_model_recovers_the_rotation(new, old):
     found = tv.align(new, old)
     np.testing.assert_allclose(found.apply(new.item_vectors), old.item_vectors, atol=1e-3)
     assert (found.new, found.old, found.items) == (new.bundle.space, old.bundle.space, worlds.ITEMS)
+    spaces = f"space rotated to {old.bundle.space[:8]}"
+    assert repr(found) == f"Alignment({spaces}, 20 items, held-out mean cosine 1.000)"
     assert found.held_out.residual < 1e-4
     assert found.unaligned.residual > 0.5
 

@@ -82,6 +82,7 @@ def test_vectors_have_length_1_and_norms(users):
 
 def test_embeddings_and_models_print_what_they_are(model, users):
     space = model.bundle.space[:8]
+    assert repr(model.bundle) == f"Bundle(20 films, OnnxEncoder, space {space})"
     assert repr(users) == f"Embeddings(12 users x 8, overall, space {space})"
     unknown = tv.Embeddings(
         *(np.array([5]), users.matrix[:1], users.norms[:1], np.array([3]), np.array([0])), "next", users.space

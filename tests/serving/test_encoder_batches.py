@@ -102,7 +102,7 @@ def test_single_threaded_encoder_returns_equal_vectors_with_and_without_new_item
     all_cores, arrays = bundle.model, bundle.reading.arrays(world())
     alone = all_cores.single_threaded()
     assert alone.cores == 1
-    assert all_cores.single_threaded()._session is alone._session  # created once
+    assert all_cores.single_threaded()._graph is alone._graph  # whose session is opened once
     np.testing.assert_allclose(
         alone.encode("next", **arrays), all_cores.encode("next", **arrays), rtol=1e-5, atol=1e-5
     )

@@ -233,7 +233,7 @@ def replaced(folder, target, content):
 
 def test_model_with_external_data_is_refused_before_a_session(bundle_folder, exported, tmp_path, monkeypatch):
     monkeypatch.chdir("/")
-    monkeypatch.setattr(module, "_session", None)
+    monkeypatch.setattr(module, "_Graph", None)
     made = onnx.load_from_string(exported)
     tensor = next(one for one in made.graph.initializer if one.name.endswith("head.bias"))
     tensor.ClearField("raw_data")

@@ -158,7 +158,7 @@ _SPEC = ManifestSpec(
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prepared:
     """A prepared dataset: B users kept, N items, M interactions.
 
@@ -181,6 +181,11 @@ class Prepared:
     histories: Histories
     vectors: dict[str, NDArray[np.float32]]
     scale: ValueScale
+
+    def __repr__(self) -> str:
+        users = ", ".join(f"{len(self.users_in(split)):,} {split}" for split in SPLITS)
+        sizes = f"{len(self.histories.items):,} interactions, {self.noun.counted(len(self.items))}"
+        return f"Prepared({self.folder}: {len(self.user_ids):,} users ({users}), {sizes}, {self.scale.kind})"
 
     @classmethod
     def open(cls, folder: Path) -> Prepared:

@@ -91,7 +91,7 @@ class _Results(StrictModel):
     skipped_behavior: list[_SkippedMeasure]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Report:
     """All results of an evaluation.
 
@@ -119,6 +119,14 @@ class Report:
     data: Mapping[str, Any] | None = None
     skipped: Mapping[TaskId, str] = field(default_factory=dict)
     behavior: Behavior = field(default_factory=Behavior)
+
+    def __repr__(self) -> str:
+        models = ", ".join(facts.system for facts in self.systems if not facts.is_baseline)
+        baselines = sum(facts.is_baseline for facts in self.systems)
+        data = self.data or {}
+        tasks = ", ".join(f"{task.name} of {len(task):,}" for task in self.tasks)
+        users = f"{data.get('split', '')} users of {data.get('name', 'unknown data')}".strip()
+        return f"Report({models or 'no model'} against {baselines} baselines; {tasks} {users})"
 
     @classmethod
     def of(

@@ -104,7 +104,7 @@ def _refuse_other_settings(first: Path, other: Path, models: dict[Path, Recommen
 
 
 def evaluate(
-    models: Sequence[Path | str],
+    models: Path | str | Sequence[Path | str],
     data: Path | str,
     out: Path | str | None = None,
     *,
@@ -121,7 +121,8 @@ def evaluate(
     """Evaluate models on held-out users against baselines.
 
     Args:
-        models: Model folders, or folders of models that differ in the seed alone; the folder name is the system name.
+        models: Model folders, one or several; or folders of models that differ in the seed alone. The folder name is the system
+            name.
         data: The prepared dataset on which they were trained.
         out: Output folder; None writes nothing.
         tasks: The tasks; None means all tasks of the dataset.
@@ -155,6 +156,7 @@ def evaluate(
     from tastevec.evaluation.tuning import read_tuned_settings
     from tastevec.evaluation.tuning import tune as tune_baselines
 
+    models = [models] if isinstance(models, Path | str) else models
     folders = [Path(folder).resolve() for folder in models]
     _check_settings(folders, seed=seed, seeds=seeds, tune=tune, tuned=tuned)
     prepared = Prepared.open(Path(data))

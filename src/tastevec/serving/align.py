@@ -93,7 +93,7 @@ class Fit:
         return cls(float(residual), float(cosines.mean()))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Alignment:
     """An orthogonal rotation (or reflection) of a new model's space to an old one's, which leaves the fold of `Geometry`.
 
@@ -118,6 +118,10 @@ class Alignment:
     held_out: Fit
     unaligned: Fit
     shuffled: Fit
+
+    def __repr__(self) -> str:
+        fitted = f"{self.items:,} items, held-out mean cosine {self.held_out.cosine:.3f}"
+        return f"Alignment(space {self.new[:8]} to {self.old[:8]}, {fitted})"
 
     @classmethod
     def fit(

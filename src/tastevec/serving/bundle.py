@@ -188,7 +188,7 @@ _AUTO_MAPS: Final = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bundle:
     """A trained model in memory.
 
@@ -211,6 +211,9 @@ class Bundle:
     tags: TagDirections | None = None
     item_map: ItemMap | None = None
     calibration: Calibration | None = None
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.noun.counted(len(self.items))}, {type(self.model).__name__}, space {self.space[:8]})"
 
     @property
     def item_ids(self) -> NDArray[Any]:

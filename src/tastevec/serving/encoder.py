@@ -97,11 +97,9 @@ class OnnxEncoder:
         *,
         cores: int | None = None,
     ) -> None:
-        self.config, self._weights, self._graph = dict(config), dict(weights), graph
+        self.config, self._weights, self._graph = dict(config), dict(weights), _Graph(graph)
         self.cores = cores or os.cpu_count() or 1
-        self._session = _session(graph, self.cores)
-        self._sessions = {self.cores: self._session}  # by number of cores; copies share them
-        self._inputs = {one.name for one in self._session.get_inputs()}
+        self._inputs = {one.name for one in self._graph.session(self.cores).get_inputs()}
         self._closed_form = self._solved()
 
     def _solved(self) -> ClosedForm | None:
@@ -156,16 +154,14 @@ class OnnxEncoder:
 
         An encoder that shares its own threads among them is slower.
         """
-        if 1 not in self._sessions:
-            self._sessions[1] = _session(self._graph, 1)
         alone = copy.copy(self)
-        alone.cores, alone._session = 1, self._sessions[1]  # noqa: SLF001  its own
+        alone.cores = 1
         return alone
 
     @property
     def parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]:
         """The configuration, the weights and the graph."""
-        return self.config, self._weights, self._graph
+        return self.config, self._weights, self._graph.content
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the weights, the configuration and the graph to ``folder``."""
@@ -173,7 +169,7 @@ class OnnxEncoder:
 
         save_file(self._weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         (folder / _CONFIG).write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
-        (folder / ENCODER_FILE).write_bytes(self._graph)
+        (folder / ENCODER_FILE).write_bytes(self._graph.content)
 
     @property
     def table(self) -> NDArray[np.float32]:
@@ -241,22 +237,41 @@ class OnnxEncoder:
         inputs["vectors"] = self.table.take(items, 0) * present[..., None]
         if "item_inputs" in self._inputs:
             inputs["item_inputs"] = self._weights["item_inputs.weight"].take(items, 0)
-        [output] = self._session.run(None, inputs)
+        [output] = self._graph.session(self.cores).run(None, inputs)
         return np.asarray(output, np.float32)
 
 
-def _session(graph: bytes, cores: int) -> Any:  # noqa: ANN401  onnxruntime's, which has no types
-    """Return a session of the graph on this number of cores."""
-    import onnxruntime  # noqa: PLC0415  an extra
+class _Graph:
+    """A graph and its sessions, by number of cores; copies of an encoder share them.
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores
-    options.log_severity_level = 3  # errors only: the warnings are about our graph
-    # Else bytes that are both a graph and a file of its own format would be read as the latter, which is not checked.
-    options.add_session_config_entry("session.load_model_format", "ONNX")
-    # Spinning threads cost more than they gain: a run takes a millisecond.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+    Each process makes its own: a session is nothing to pickle, and its threads do not survive a fork.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self._sessions: dict[tuple[int, int], Any] = {}
+
+    def __reduce__(self) -> tuple[type[_Graph], tuple[bytes]]:
+        return _Graph, (self.content,)
+
+    def session(self, cores: int) -> Any:  # noqa: ANN401  onnxruntime's, which has no types
+        """Return a session of the graph on this number of cores."""
+        key = os.getpid(), cores
+        if key not in self._sessions:
+            self._sessions[key] = self._open(cores)
+        return self._sessions[key]
+
+    def _open(self, cores: int) -> Any:  # noqa: ANN401  as above
+        import onnxruntime  # noqa: PLC0415  an extra
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = cores
+        options.log_severity_level = 3  # errors only: the warnings are about our graph
+        # Else bytes that are both a graph and a file of its own format would be read as the latter, which is not checked.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        # Spinning threads cost more than they gain: a run takes a millisecond.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return onnxruntime.InferenceSession(self.content, options, ["CPUExecutionProvider"])
 
 
 def _mask_without(count: int, rows: list[int]) -> NDArray[np.bool_]:

@@ -119,7 +119,8 @@ def test_errors_and_reports_have_keywords_in_python_and_flags_in_commands(tmp_pa
     assert refused.exit_code == 1
     assert "--column rating=points, or --feedback implicit" in " ".join(refused.output.split())
 
-    assert "rating_range=" in str(tastevec.inspect(table, columns={"rating": "points"}))
+    report = tastevec.inspect(table, columns={"rating": "points"})
+    assert "rating_range=" in str(report) == repr(report)
     printed = CliRunner().invoke(app, ["inspect", str(path), "--column", "rating=points"])
     assert "(--rating-range)" in printed.output
 

@@ -80,7 +80,7 @@ class Finding:
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class IntakeReport:
     """What was understood of a source: printed before the work, in the manifest, and as ``prepared.report``.
 
@@ -96,6 +96,8 @@ class IntakeReport:
         return "\n".join(
             [*map(str, self.tables), *(f"warning  {w.message} [{w.code}]" for w in self.warnings)]
         )
+
+    __repr__ = __str__  # what `tastevec.inspect` shows in a notebook
 
     def mapped(self, spell: Callable[[str], str]) -> IntakeReport:
         """Return the report with another spelling of every text."""
