@@ -31,7 +31,9 @@ def test_only_order_aware_tasks_have_shuffled_metrics(dataset):
         metric for metric in evaluator_of(dataset, "top-rated").measure(scorer).values if "shuffled" in metric
     ]
     result = evaluator_of(dataset, "next-item").measure(scorer)
-    accuracy = [f"{metric}@{k}" for k in (1, 3) for metric in ("hr", "recall", "ndcg", "mrr")]
+    accuracy = [
+        f"{metric}@{k}" for k in (1, 3) for metric in ("hr", "recall", "uncapped_recall", "ndcg", "mrr")
+    ]
     assert [metric for metric in result.values if "shuffled" in metric] == [
         f"{metric}_shuffled" for metric in accuracy
     ]
