@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import pydoc
+import re
 import subprocess
 import sys
 
@@ -36,6 +38,16 @@ def test_all_is_sorted_and_documented():
     assert tastevec.__all__ == sorted(tastevec.__all__)
     for name in tastevec.__all__:
         assert getattr(tastevec, name).__doc__
+
+
+def test_help_begins_with_what_one_calls():
+    lines = pydoc.plain(pydoc.render_doc(tastevec)).splitlines()
+    start = "\n".join(lines[:32])
+    functions = [name for name in tastevec.__all__ if name.islower()]
+    assert [name for name in functions if name not in start] == []
+    assert lines.index("DESCRIPTION") < lines.index("PACKAGE CONTENTS")
+    calls = re.findall(r"\b(tv|model)\.(\w+)\(", tastevec.__doc__)
+    assert all(hasattr({"tv": tastevec, "model": tastevec.Recommender}[of], name) for of, name in calls)
 
 
 def test_dir_lists_the_public_names():

@@ -1,4 +1,23 @@
-"""User embeddings for recommendation, from interaction histories."""
+"""User embeddings for recommendation, from interaction histories.
+
+    import tastevec as tv
+
+    model = tv.fit(interactions)                   # any table of users and items; or tv.load("model")
+    users = model.encode(interactions)             # users.ids, users.matrix: a unit vector per user
+    model.recommend(interactions, k=10)            # item_id, title, rank, score
+    model.recommend([(50, 5), (127, 4)])           # of one user: item_id and value, oldest first
+    model.similar_users([50, 127], users)          # and similar_items, explain, steer, encode_items
+    model.save("model")
+
+    tv.inspect(interactions)                       # what would be understood, nothing written
+    tv.prepare("ratings.csv", "prepared")          # the steps of fit, for evaluation and large data
+    tv.train("prepared", "model")
+    tv.evaluate("model", "prepared", "results")    # on held-out users, against baselines
+    tv.compare(["results", "older"])
+
+Also `fetch` and `describe` for data sets, `align` for the spaces of two models. Every error is a `TastevecError`. The command
+``tastevec`` has the same names; documentation of a function: ``help(tv.fit)``.
+"""
 
 from __future__ import annotations
 

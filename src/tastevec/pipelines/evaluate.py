@@ -11,14 +11,16 @@ from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError, SettingsError
 from tastevec.evaluation.scorers import EncodedScorer, Runs
 from tastevec.extras import require
+from tastevec.pipelines.progress import progress_bar
 from tastevec.schema import BUNDLE_FILE, GENRES, RESULTS_FILE, Horizon
 from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tastevec.evaluation.registry import BaselineSpec
     from tastevec.evaluation.report import Report
+    from tastevec.pipelines.progress import Progress
     from tastevec.schema import Split, TaskId
     from tastevec.serving.recommender import Recommender
 
@@ -116,7 +118,7 @@ def evaluate(
     seeds: int = 3,
     tune: bool = False,
     tuned: Path | str | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: bool | Progress = True,
 ) -> Report:
     """Evaluate models on held-out users against baselines.
 
@@ -133,7 +135,8 @@ def evaluate(
         seeds: Number of runs of seeded baselines.
         tune: Tune every baseline first, on the validation users.
         tuned: The folder of an earlier evaluation on these data, whose tuned settings are used.
-        progress: Called with the number of finished steps, the total, and the current step.
+        progress: Show a progress bar in a notebook or a terminal; or a function of the finished steps, their total, and the current
+            step; or False.
 
     Raises:
         FormatError: A folder has other content.
@@ -156,12 +159,11 @@ def evaluate(
     from tastevec.evaluation.tuning import read_tuned_settings
     from tastevec.evaluation.tuning import tune as tune_baselines
 
-    models = [models] if isinstance(models, Path | str) else models
-    folders = [Path(folder).resolve() for folder in models]
+    folders = [Path(one).resolve() for one in ([models] if isinstance(models, Path | str) else models)]
     _check_settings(folders, seed=seed, seeds=seeds, tune=tune, tuned=tuned)
     prepared = Prepared.open(Path(data))
     if out is not None:  # now, not after the evaluation
-        check_replaceable(Path(out), marker_file=RESULTS_FILE, inputs=(*models, data, tuned))
+        check_replaceable(Path(out), marker_file=RESULTS_FILE, inputs=(*folders, data, tuned))
         require("matplotlib")
     systems = [model_runs(folder, prepared) for folder in folders]
     dataset, scale = EvalDataset.of(prepared, split), prepared.scale
@@ -169,21 +171,23 @@ def evaluate(
     horizons = [horizon for horizon in get_args(Horizon) if horizon in {task.horizon for task in found}]
     strong = _others([*strong_baselines(scale=scale), mult_vae(scale=scale)], without)
     specs = [*trivial_baselines(dataset.train, scale=scale), *(strong if with_baselines else ())]
-    if tune:
-        validation = EvalDataset.of(prepared, "validation")
-        chosen = tune_baselines(specs, validation, horizons=horizons, seed=seed, progress=progress)
-    elif tuned is not None:
-        chosen = read_tuned_settings(Path(tuned), specs, horizons=horizons, fingerprint=prepared.fingerprint)
-    else:
-        chosen = published_settings(specs, horizons)
-    baselines = build_baselines(specs, chosen, range(seed, seed + seeds))
-    baselines += [one for model in systems for one in vector_baselines(model, scale=scale)]
-    report = evaluate_systems(
-        systems, dataset, baselines=baselines, tasks=tasks, seed=seed, progress=progress
-    )
-    if progress is not None:
-        progress(0, 1, "behavior")
-    behavior = measure_behavior(systems, dataset, prepared.items[GENRES], horizons=horizons, seed=seed)
+    with progress_bar(progress) as step:
+        if tune:
+            validation = EvalDataset.of(prepared, "validation")
+            chosen = tune_baselines(specs, validation, horizons=horizons, seed=seed, progress=step)
+        elif tuned is not None:
+            chosen = read_tuned_settings(
+                Path(tuned), specs, horizons=horizons, fingerprint=prepared.fingerprint
+            )
+        else:
+            chosen = published_settings(specs, horizons)
+        baselines = build_baselines(specs, chosen, range(seed, seed + seeds))
+        baselines += [one for model in systems for one in vector_baselines(model, scale=scale)]
+        report = evaluate_systems(
+            systems, dataset, baselines=baselines, tasks=tasks, seed=seed, progress=step
+        )
+        step(0, 1, "behavior")
+        behavior = measure_behavior(systems, dataset, prepared.items[GENRES], horizons=horizons, seed=seed)
     facts = {"name": prepared.manifest["source"]["name"], "fingerprint": prepared.fingerprint, "split": split}
     facts |= {"item_noun": prepared.noun.to_json(), "n_items": len(prepared.items)}
     report = replace(report, data=facts, behavior=behavior)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,16 @@ from tastevec.data.intake.callers import for_caller, report_for_caller
 from tastevec.data.intake.source import read_source
 from tastevec.data.intake.stated import STATED, check_names, intake_settings, item_settings
 from tastevec.pipelines.prepare import PrepareSettings, prepare
+from tastevec.pipelines.progress import progress_bar, training_text
 from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tastevec.data.intake.report import IntakeReport
+    from tastevec.pipelines.progress import Progress
     from tastevec.schema import Preset
     from tastevec.serving.recommender import Recommender
-
-    Progress = Callable[[int, int, str], None]
 
 _STAGES = ("read", "genome", "preprocess", "vectors")
 _PREPARE_ONLY = {field.name for field in dataclasses.fields(PrepareSettings)} - {
@@ -75,8 +75,8 @@ def fit(
         out: The model folder; None keeps the model in memory (`Recommender.save` later).
         prepared: The folder of the prepared dataset, for `evaluate`; None does not keep it.
         preset: ``taste``, ``bert-cosine`` (the research note's model), or ``direction`` (the direction of what users rate highest).
-        progress: Print the report and a progress bar to standard error; or a function of steps done, their total, and what
-            is done; or False.
+        progress: Print the report to standard error, and show a progress bar in a notebook or a terminal; or a function of
+            steps done, their total, and what is done; or False.
         show: Called with the report of what was understood, instead of printing it.
         **settings: Settings of reading and preparing, as `prepare` takes them, and of training, as `train` takes them.
 
@@ -99,14 +99,14 @@ def fit(
     changes = {name: value for name, value in settings.items() if name in training}
     with (
         tempfile.TemporaryDirectory(prefix="tastevec-fit-") as scratch,
-        _reporting(progress) as (printed, step),
+        progress_bar(progress) as step,
     ):
         folder = Path(prepared) if prepared is not None else Path(scratch) / "prepared"
         model = Path(out) if out is not None else Path(scratch) / "model"
         prepare(
             interactions,
             folder,
-            show=show or printed,
+            show=show or (_print if progress is True else None),
             progress=lambda stage: step(_STAGES.index(stage), len(_STAGES), f"Preparing: {stage}"),
             preset=preset,
             items=items,
@@ -118,37 +118,13 @@ def fit(
             folder,
             model,
             preset=preset,
-            progress=lambda done, total, newest: step(done, total, _training_text(newest)),
+            progress=lambda done, total, latest: step(done, total, training_text(latest)),
             stage=lambda text: step(0, 1, f"Training: {text}"),
             **changes,
         )
         return load(model)
 
 
-def _training_text(newest: dict[str, float]) -> str:
-    loss = f": loss {newest['loss']:.3f}" if "loss" in newest else ""
-    return f"Training{loss}"
-
-
-@contextmanager
-def _reporting(progress: bool | Progress) -> Iterator[tuple[Callable[[IntakeReport], None], Progress]]:  # noqa: FBT001  its values, not a switch
-    """Yield what shows the report, and what shows a step."""
-    if callable(progress):
-        yield lambda _report: None, progress
-        return
-    if not progress:
-        yield lambda _report: None, lambda _done, _total, _text: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True) as bar:  # in notebooks, too
-        task = bar.add_task("Reading", total=None)
-
-        def step(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, description=text)
-
-        yield lambda report: console.print(str(report), markup=False, highlight=False, soft_wrap=True), step
+def _print(report: IntakeReport) -> None:
+    """Print the report to standard error, where it does not mix with a result."""
+    sys.stderr.write(f"{report}\n")

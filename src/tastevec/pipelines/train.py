@@ -18,6 +18,7 @@ from tastevec.extras import require
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
+from tastevec.pipelines.progress import progress_bar, training_text
 from tastevec.schema import BUNDLE_FILE, RUN_FILE, VECTOR_SOURCE
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.calibration import Calibration
@@ -44,7 +45,7 @@ def train(
     *,
     preset: Preset = "taste",
     resume: bool = False,
-    progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    progress: bool | Callable[[int, int, dict[str, float]], None] = True,
     stage: Callable[[str], None] | None = None,
     **changes: object,
 ) -> Recommender:
@@ -55,7 +56,8 @@ def train(
         out: The model folder. Until it is complete, checkpoints and training curves are in ``OUT.training``.
         preset: ``taste``, ``bert-cosine`` (the research note's model), or ``direction`` (the direction of what users rate highest).
         resume: Resume an interrupted run; the result equals that of an uninterrupted one.
-        progress: Called with the steps done, the total, and the latest loss and validation score of the transformer.
+        progress: Show a progress bar in a notebook or a terminal; or a function of the steps done, their total, and the latest
+            loss and validation score of the transformer; or False.
         stage: Called with what begins: the choice of each constant, the item vectors, the transformer.
         **changes: Settings that differ from the preset; see `TasteSettings`, `NoteSettings` and
             `DirectionSettings`.
@@ -81,7 +83,10 @@ def train(
     if rank():  # of torchrun: rank 0 writes
         return _train(prepared, out, run_folder, settings, resume=resume, progress=progress, stage=stage)
     check_replaceable(run_folder, marker_file=RUN_FILE, inputs=inputs)
-    with only_writer(run_folder), _without_bars():
+    with only_writer(run_folder), _without_bars(), progress_bar(progress is True) as show:
+        if progress is True:
+            progress = lambda done, total, latest: show(done, total, training_text(latest))  # noqa: E731  as an argument
+            stage = stage or (lambda text: show(0, 1, f"Training: {text}"))
         return _train(prepared, out, run_folder, settings, resume=resume, progress=progress, stage=stage)
 
 
@@ -106,7 +111,7 @@ def _train(
     settings: AnySettings,
     *,
     resume: bool,
-    progress: Callable[[int, int, dict[str, float]], None] | None,
+    progress: bool | Callable[[int, int, dict[str, float]], None],
     stage: Callable[[str], None] | None,
 ) -> Recommender:
     from tastevec.training.fit import train as fit  # torch
@@ -118,7 +123,7 @@ def _train(
         settings,
         resume=resume,
         stage=stage or (lambda _text: None),
-        callbacks=[StepProgressCallback(progress)] if progress else None,
+        callbacks=[StepProgressCallback(progress)] if callable(progress) else None,
     )
     fitted = trained.fitted
     items = with_shown_titles(prepared.items.drop_columns([VECTOR_SOURCE]))
