@@ -110,7 +110,7 @@ def similar(folder: str, users: int) -> dict[str, Any]:
 
 
 def _tastevec(items: NDArray[np.float32]) -> Rank:
-    return lambda vectors, histories: best_items(vectors, items, histories, K)[0]
+    return lambda vectors, histories: best_items(vectors, items, histories, K).indices
 
 
 def _argpartition(items: NDArray[np.float32]) -> Rank:

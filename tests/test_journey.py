@@ -198,7 +198,7 @@ def test_recommend_ranks_from_1_and_excludes_known_items(folder):
     facts = run_json("recommend", "model", "histories.csv", "--k", 3, "--out", "films.parquet")
     assert facts["k"] == 3
     items = pq.read_table(folder / "films.parquet")
-    assert items.column_names == ["user_id", "item_id", "rank", "score"]
+    assert items.column_names == ["user_id", "item_id", "rank", "score", "percentile"]
     assert items["rank"].to_pylist() == [1, 2, 3] * 60
     table = pcsv.read_csv(folder / "histories.csv")
     known = set(zip(table["user_id"].to_pylist(), table["item_id"].to_pylist(), strict=True))
@@ -259,6 +259,7 @@ def test_written_file_names_its_space_horizon_and_order(folder):
         metadata = pq.read_schema(folder / file).metadata
         if file == "films.parquet":
             assert b"comparable within one user" in metadata.pop(b"score")
+            assert b"share of the catalog" in metadata.pop(b"percentile")
         else:
             assert metadata.pop(b"metric") == b"inner product, cosine and Euclidean distance rank items alike"
         encoded = {b"horizon": horizon, b"dislike_weight": b"0.4"}

@@ -29,6 +29,7 @@ NORM: Final = "norm"  # of a user: the length of the embedding, whose direction 
 VECTOR_SOURCE: Final = "vector_source"
 RANK: Final = "rank"  # from 1
 SCORE: Final = "score"
+PERCENTILE: Final = "percentile"
 PROBABILITY: Final = "probability"
 SIMILARITY: Final = "similarity"  # a cosine
 
@@ -43,6 +44,13 @@ CONTROL_CHARACTERS: Final = r"[\x00-\x1f\x7f-\x9f" "\u2028\u2029]"
 # Metadata of a file of user or item vectors: how items are ranked.
 METRIC: Final = "metric"
 RANKS_ALIKE: Final = "inner product, cosine and Euclidean distance rank items alike"
+
+# What the numbers of a recommendation mean, wherever they are described.
+MEANINGS: Final[Mapping[str, str]] = {
+    SCORE: "cosine of user and item vector, -1 to 1, comparable within one user",
+    PERCENTILE: "share of the catalog with a lower score for this user, 0 to 100",
+    PROBABILITY: "of a positive rating, if the user takes the item next, 0 to 1, comparable between users",
+}
 
 # Metadata of a file of aligned user vectors, in addition to space and horizon.
 ALIGNED_FROM: Final = "aligned_from"

@@ -101,7 +101,7 @@ def test_of_an_unknown_user_is_refused(users):
 
 def test_recommend_of_embeddings_equals_that_of_histories_without_exclusion(model, users, table):
     found = model.recommend(users, k=20)
-    assert found.column_names == ["user_id", "item_id", "title", "rank", "score"]
+    assert found.column_names == ["user_id", "item_id", "title", "rank", "score", "percentile"]
     known = set(zip(table["user_id"].to_pylist(), table["item_id"].to_pylist(), strict=True))
     left = [row for row in found.to_pylist() if (row["user_id"], row["item_id"]) not in known]
     expected = model.recommend(table, k=20).to_pylist()

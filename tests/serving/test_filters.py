@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import tastevec as tv
 import worlds
 from tastevec.cli.app import app
-from tastevec.data.topk import best_items, most_diverse
+from tastevec.data.topk import BestItems, best_items, most_diverse
 from tastevec.errors import DataError, SettingsError, TastevecWarning, UnknownItemError
 from tastevec.pipelines import batch
 from tastevec.serving.encoder import UserVectors
@@ -387,24 +387,28 @@ def test_most_diverse_equals_maximal_marginal_relevance(seed, k, diversity):
     rng = np.random.default_rng(seed)
     vectors, items = (rng.normal(size=(n, 5)).astype(np.float32) for n in (3, 30))
     known = users([(0, 5)], [(1, 5), (2, 5)], [])
-    indices, scores = best_items(vectors, items, known, 10)
-    found, of_found = most_diverse(indices, scores, items, k, diversity)
+    best = best_items(vectors, items, known, 10)
+    indices, scores, percentiles = best
+    found = most_diverse(best, items, k, diversity)
     for user in range(3):
         np.testing.assert_array_equal(
-            found[user], naive_mmr(indices[user], scores[user], items, k, diversity)
+            found.indices[user], naive_mmr(indices[user], scores[user], items, k, diversity)
         )
-        by_item = dict(zip(indices[user], scores[user], strict=True))
-        assert of_found[user].tolist() == [by_item[item] for item in found[user]]
-    alone, _ = most_diverse(indices[[1]], scores[[1]], items, k, diversity)
-    np.testing.assert_array_equal(alone[0], found[1])
+        by_item = dict(zip(indices[user], zip(scores[user], percentiles[user], strict=True), strict=True))
+        of_found = zip(found.scores[user], found.percentiles[user], strict=True)
+        assert list(of_found) == [by_item[item] for item in found.indices[user]]
+    alone = most_diverse(BestItems(*(one[[1]] for one in best)), items, k, diversity)
+    np.testing.assert_array_equal(alone.indices[0], found.indices[1])
 
 
 def test_most_diverse_of_few_or_no_candidates_fills_with_nothing():
     indices = np.array([[2, 0, -1], [-1, -1, -1]])
     scores = np.array([[0.5, 0.5, -np.inf], [-np.inf] * 3], np.float32)
-    found, of_found = most_diverse(indices, scores, np.eye(3, dtype=np.float32), 3, 1.0)
-    assert found.tolist() == [[2, 0, -1], [-1, -1, -1]]
-    assert of_found.tolist() == scores.tolist()
+    best = BestItems(indices, scores, np.where(indices < 0, 0, np.float32(50)))
+    found = most_diverse(best, np.eye(3, dtype=np.float32), 3, 1.0)
+    assert found.indices.tolist() == [[2, 0, -1], [-1, -1, -1]]
+    assert found.scores.tolist() == scores.tolist()
+    assert found.percentiles.tolist() == best.percentiles.tolist()
 
 
 def test_diversity_of_zero_changes_nothing_and_more_lowers_the_similarity(model):

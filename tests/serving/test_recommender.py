@@ -152,7 +152,7 @@ def histories_of_table(model, source):
 
 def test_recommend_returns_items_outside_the_history_ranked_from_one(model):
     items = model.recommend(table(), k=3)
-    assert items.column_names == ["user_id", "item_id", "title", "rank", "score"]
+    assert items.column_names == ["user_id", "item_id", "title", "rank", "score", "percentile"]
     titles = {item.item: item.title for item in worlds.items()}
     for user in range(1, 13):
         mine = [row for row in items.to_pylist() if row["user_id"] == user]
@@ -165,13 +165,15 @@ def test_recommend_returns_items_outside_the_history_ranked_from_one(model):
 
 
 @HORIZONS
-def test_score_equals_the_inner_product(model, horizon):
+def test_score_and_percentile_are_those_of_the_inner_products(model, horizon):
     vector = model.encode(ROCKETS, horizon=horizon)
     items = model.recommend(ROCKETS, k=16, horizon=horizon)
-    assert items.column_names == ["item_id", "title", "rank", "score"]
+    assert items.column_names == ["item_id", "title", "rank", "score", "percentile"]
     scores = model.item_vectors @ vector
     for row in items.to_pylist():
         assert row["score"] == pytest.approx(scores[row["item_id"] - 1], abs=1e-5)
+        lower = (scores < scores[row["item_id"] - 1] - 1e-6).sum()
+        assert row["percentile"] == pytest.approx(100 * lower / worlds.ITEMS)
 
 
 def test_recommend_with_k_above_the_catalog_returns_all_other_items(model):

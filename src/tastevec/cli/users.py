@@ -175,8 +175,9 @@ def recommend(
 ) -> None:
     """Recommend new items to each user.
 
-    The columns are user_id, item_id, rank (from 1) and score, the cosine of user and item, comparable within one user. Items of
-    the user's history are excluded. After an interruption the same command resumes.
+    The columns are user_id, item_id, rank (from 1); score, the cosine of user and item, comparable within one user; percentile,
+    the share of the catalog with a lower score, 0 to 100; and, if the model has one, probability, of a positive rating if the
+    user takes the item next. Items of the history are excluded. After an interruption the same command resumes.
     """
     with reporting(as_json=as_json, interrupted=_resume) as output:
         from tastevec.pipelines.batch import load_for_batch, write_recommendations

@@ -5,7 +5,7 @@ Dimension letters: B users, N items, D dimensions, K ranks, S strands, C candida
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -133,14 +133,36 @@ def _descending(values: NDArray[np.float32]) -> NDArray[np.int64]:
     return (~ascending).astype(np.int64) << 32
 
 
+class BestItems(NamedTuple):
+    """The best items of users, best first, (B, K) each.
+
+    Attributes:
+        indices: Of the items; -1 where a user has fewer.
+        scores: Inner products; minus infinity where a user has fewer.
+        percentiles: The share of all items with a lower score for this user, from 0 to 100; 0 where a user has fewer.
+    """
+
+    indices: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    percentiles: NDArray[np.float32]
+
+    def take(self, columns: NDArray[np.int64]) -> BestItems:
+        """Return these columns (B, C) of each user."""
+        return BestItems(
+            np.take_along_axis(self.indices, columns, 1),
+            np.take_along_axis(self.scores, columns, 1),
+            np.take_along_axis(self.percentiles, columns, 1),
+        )
+
+
 def best_items(
     vectors: NDArray[np.float32],
     item_vectors: NDArray[np.float32],
     known: Histories,
     k: int,
     candidates: NDArray[np.bool_] | Callable[[NDArray[Any]], NDArray[np.bool_]] | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the indices and scores (B, K) of the best items that are not in each user's history, best first.
+) -> BestItems:
+    """Return the best items (B, K) of each user that are not in the history.
 
     The ranking is over the full catalog, without an index: known items are excluded from the scores themselves, so that a
     long history costs no more than a short one. Equal scores keep the order of the catalog. Memory is that of 16 million
@@ -154,9 +176,6 @@ def best_items(
         candidates: (N,) the items that may be returned; None is all. Or a function of some user IDs (B,) that returns them,
             also as (B, N) by user.
 
-    Returns:
-        A user with fewer items left has the index -1 and the score minus infinity in the remaining columns.
-
     Raises:
         DataError: A score is not finite.
 
@@ -165,23 +184,46 @@ def best_items(
         >>> one = np.ones(1, np.float32)
         >>> known = Histories(np.array([7]), np.array([0, 1]), np.array([0], np.int32), one, one, np.array([0]))
         >>> items = np.array([[2, 0], [1, 1], [0, 3], [1, 0]], np.float32)
-        >>> best_items(np.array([[1, 0.5]], np.float32), items, known, 2)  # item 0 is known; 1 and 2 tie
-        (array([[1, 2]]), array([[1.5, 1.5]], dtype=float32))
+        >>> found = best_items(np.array([[1, 0.5]], np.float32), items, known, 2)  # item 0 is known; 1 and 2 tie
+        >>> found.indices, found.scores, found.percentiles  # both are above item 3 alone
+        (array([[1, 2]]), array([[1.5, 1.5]], dtype=float32), array([[25., 25.]], dtype=float32))
     """
     items, dim = item_vectors.shape
     rows = max(1, min(len(known), max(dim, _MAX_SCORES // items)))
     buffer = np.empty((rows, items), np.float32)
     indices = np.empty((len(known), min(k, items)), np.int64)  # (B, K)
-    scores = np.empty(indices.shape, np.float32)
+    scores, percentiles = np.empty((2, *indices.shape), np.float32)
     for block_number, part in enumerate(known.chunks(rows)):
         block = slice(block_number * rows, block_number * rows + len(part))
         with np.errstate(invalid="ignore", over="ignore"):  # rank_items refuses them, and names the user
             products = np.matmul(vectors[block], item_vectors.T, out=buffer[: len(part)])  # (rows, N)
         only = candidates(part.user_ids) if callable(candidates) else candidates
-        indices[block] = rank_items(products, part, k, only, overwrite_scores=True)
+        indices[block] = rank_items(products, part, k, only)
         scores[block] = np.take_along_axis(products, np.maximum(indices[block], 0), 1)
-    scores[indices < 0] = -np.inf
-    return indices, scores
+        percentiles[block] = _percentiles(products, scores[block])
+    scores[indices < 0], percentiles[indices < 0] = -np.inf, 0
+    return BestItems(indices, scores, percentiles)
+
+
+def _percentiles(products: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return which share of the scores (B, N) of each user is lower than each of some of them (B, K), in percent.
+
+    Only the scores from the lowest of these on are sorted: few, where these are the best.
+
+    Examples:
+        >>> _percentiles(np.array([[3, 9, 3, 1, 5]], np.float32), np.array([[9, 3]], np.float32))
+        array([[80., 20.]], dtype=float32)
+    """
+    users, items = products.shape
+    reached = np.flatnonzero(
+        products >= scores.min(axis=1, initial=np.inf)[:, None]
+    )  # flat indices, row by row
+    ends = np.searchsorted(reached, np.arange(1, users + 1) * items)
+    # The upper 32 bits are the user; in ascending order of ``above``, scores descend.
+    above = np.sort((reached // items << 32) + (_descending(products.take(reached)) >> 32))
+    wanted = (np.arange(users)[:, None] << 32) + (_descending(scores) >> 32)
+    at_least = np.searchsorted(above, wanted, "right") - np.append(0, ends[:-1])[:, None]  # scores no lower
+    return np.asarray(100 * (1 - at_least / items), np.float32)
 
 
 def diverse_candidates(k: int) -> int:
@@ -190,20 +232,15 @@ def diverse_candidates(k: int) -> int:
 
 
 def most_diverse(
-    indices: NDArray[np.int64],
-    scores: NDArray[np.float32],
-    directions: NDArray[np.float32],
-    k: int,
-    diversity: float,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the indices and scores (B, K) of candidates that score high and are unlike each other: maximal marginal relevance.
+    candidates: BestItems, directions: NDArray[np.float32], k: int, diversity: float
+) -> BestItems:
+    """Return the candidates (B, K) that score high and are unlike each other: maximal marginal relevance.
 
     Each rank has the candidate with the highest ``(1 - diversity) * score - diversity * similarity``: its score, scaled to 0
     to 1 over the candidates of the user, and its highest cosine to an item of a better rank. The first is always the best.
 
     Args:
-        indices: (B, C) items by user, best first, as `best_items` returns them; -1 fills the end.
-        scores: (B, C) their scores.
+        candidates: (B, C) items by user.
         directions: (N, D) of the items, of any length.
         k: K; fewer if there are fewer candidates.
         diversity: From 0, the order of the scores, to 1, similarity alone.
@@ -213,10 +250,11 @@ def most_diverse(
 
     Examples:
         >>> items = np.array([[1, 0], [1, 0], [0, 1]], np.float32)  # the first two are alike
-        >>> found, _ = most_diverse(np.array([[0, 1, 2]]), np.array([[0.9, 0.8, 0.5]], np.float32), items, 2, 0.5)
-        >>> found
+        >>> scores = np.array([[0.9, 0.8, 0.5]], np.float32)
+        >>> most_diverse(BestItems(np.array([[0, 1, 2]]), scores, scores), items, 2, 0.5).indices
         array([[0, 2]])
     """
+    indices, scores, _ = candidates
     users, width = indices.shape
     k = min(k, width)
     chosen = np.zeros((users, k), np.int64)  # columns of the candidates
@@ -235,9 +273,10 @@ def most_diverse(
             chosen[start : start + step, rank] = best
             relevance[rows, best] = -np.inf
             np.maximum(nearest, np.matmul(vectors, vectors[rows, best][..., None])[..., 0], out=nearest)
-    found, of_found = np.take_along_axis(indices, chosen, 1), np.take_along_axis(scores, chosen, 1)
-    present = np.arange(k) < (indices >= 0).sum(axis=1, keepdims=True)  # the others were chosen among nothing
-    return np.where(present, found, -1), np.where(present, of_found, np.float32(-np.inf))
+    found = candidates.take(chosen)
+    absent = np.arange(k) >= (indices >= 0).sum(axis=1, keepdims=True)  # chosen among nothing
+    found.indices[absent], found.scores[absent], found.percentiles[absent] = -1, -np.inf, 0
+    return found
 
 
 def _scaled(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -34,6 +34,7 @@ from tastevec.schema import (
     DEFAULT_DISLIKE_WEIGHT,
     DISLIKE_WEIGHT,
     ITEM_ID,
+    MEANINGS,
     METRIC,
     NORM,
     POSITION,
@@ -41,7 +42,6 @@ from tastevec.schema import (
     RANK,
     RANKS_ALIKE,
     RATING,
-    SCORE,
     TIMESTAMP,
     USER_ID,
     VECTOR,
@@ -88,13 +88,6 @@ def load_for_batch(folder: Path) -> Recommender:
         if on_gpu(recommender.bundle.model):
             return recommender
     return load(folder)
-
-
-# What the columns mean, in metadata.
-_SCORE: Final = "cosine of user and item vector, -1 to 1, comparable within one user"
-_PROBABILITY: Final = (
-    "of a positive rating, if the user takes the item next, 0 to 1, comparable between users"
-)
 
 
 @dataclass(frozen=True)
@@ -151,7 +144,9 @@ def write_recommendations(
     chosen: ItemFilter | None = None,
     progress: Callable[[int], None] = lambda _users: None,
 ) -> BatchResult:
-    """Write ``user_id, item_id, rank, score``, and probability where the model has a calibration, to ``out``, ``k`` items per user, ranks from 1; resumable as `write_vectors`.
+    """Write ``user_id, item_id, rank`` and `MEANINGS` to ``out``, ``k`` items per user, ranks from 1; resumable as `write_vectors`.
+
+    Without a calibration there is no probability.
 
     ``chosen`` is from `Recommender.item_filter`.
 
@@ -160,10 +155,11 @@ def write_recommendations(
         DataError, UnknownItemError: As `write_vectors`.
     """
     item_type = recommender.bundle.items.schema.field(ITEM_ID).type
-    columns = {USER_ID: users.id_type, ITEM_ID: item_type, RANK: pa.int32(), SCORE: pa.float32()}
-    meaning = {SCORE: _SCORE}
-    if recommender.bundle.calibration is not None:
-        columns[PROBABILITY], meaning[PROBABILITY] = pa.float32(), _PROBABILITY
+    meaning = dict(MEANINGS)
+    if recommender.bundle.calibration is None:
+        del meaning[PROBABILITY]
+    columns = {USER_ID: users.id_type, ITEM_ID: item_type, RANK: pa.int32()}
+    columns |= dict.fromkeys(meaning, pa.float32())
     how: dict[str, Any] = {"horizon": horizon, DISLIKE_WEIGHT: check_dislike_weight(dislike_weight)}
     chosen = chosen or recommender.item_filter()
     key = _key(recommender, answer="recommendations", **how, k=k, filter=chosen.digest)

@@ -59,6 +59,9 @@ from tastevec.schema import (
     ITEM_NOUN,
     ITEMS_FILE,
     MAP_FILE,
+    PERCENTILE,
+    PROBABILITY,
+    SCORE,
     TAGS_FILE,
     TITLE,
     TRAIN_AGAIN,
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
+    from tastevec.data.topk import BestItems
     from tastevec.schema import Horizon
     from tastevec.serving.encoder import Encoder
 
@@ -249,20 +253,26 @@ class Bundle:
         digest.update(self.model.table.tobytes())
         return digest.hexdigest()
 
-    def probabilities(
-        self, known: Histories, items: NDArray[np.int64], scores: NDArray[np.float32], horizon: Horizon
-    ) -> NDArray[np.float32] | None:
-        """Return the probabilities (B, K) of listed items with scores, from the histories of their users; see `Calibration`.
+    def measures(self, known: Histories, best: BestItems, horizon: Horizon) -> dict[str, NDArray[np.float32]]:
+        """Return the score, the percentile and, with a calibration, the probability (B, K) of items; see `MEANINGS`.
 
-        Any number where an item is -1. None without a calibration.
+        Any number where an item is -1.
+
+        Args:
+            known: The histories of the users.
+            best: The items.
+            horizon: That of the scores.
         """
+        found = {SCORE: best.scores, PERCENTILE: best.percentiles}
         if self.calibration is None:
-            return None
+            return found
+        items, scores, _ = best
         shares = self.calibration.user_shares(known, self.reading.scale.positive_from)
         of_pairs, listed = np.broadcast_to(shares[:, None], items.shape), items >= 0
-        return self.calibration.probabilities(
+        found[PROBABILITY] = self.calibration.probabilities(
             np.where(listed, scores, 0.0), np.where(listed, items, 0), of_pairs, horizon
         )
+        return found
 
     def save(self, out: Path, *, curves: Path | None = None, name: str = "this folder") -> Path:
         """Write the bundle to the folder ``out``, complete or not at all.

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from tastevec.data.intake.callers import argument, for_caller, in_python
 from tastevec.data.intake.stated import check_names
 from tastevec.data.intake.values import read_ids
-from tastevec.data.topk import best_items, diverse_candidates, most_diverse
+from tastevec.data.topk import BestItems, best_items, diverse_candidates, most_diverse
 from tastevec.errors import DataError, SettingsError, SourceError, UnknownItemError
 from tastevec.nouns import ITEM, ItemNoun
 from tastevec.schema import GENRES, ITEM_ID, USER_ID
@@ -169,18 +169,16 @@ class ItemFilter:
         item_vectors: NDArray[np.float32],
         directions: Callable[[], NDArray[np.float32]],
         k: int,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the indices and scores (B, K) of the best items, as `best_items` does.
+    ) -> BestItems:
+        """Return the best items (B, K), as `best_items` does.
 
         ``directions`` (N, D), which compare items with each other, are computed for ``diversity`` alone.
         """
         if not self.filter_seen:
             known = known.keep(np.zeros(len(known.items), bool))
         wide = diverse_candidates(k) if self.diversity else k
-        indices, scores = best_items(vectors, item_vectors, known, wide, self.allowed)
-        if not self.diversity:
-            return indices, scores
-        return most_diverse(indices, scores, directions(), k, self.diversity)
+        found = best_items(vectors, item_vectors, known, wide, self.allowed)
+        return most_diverse(found, directions(), k, self.diversity) if self.diversity else found
 
     @property
     def by_user(self) -> bool:

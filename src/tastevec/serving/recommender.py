@@ -23,9 +23,7 @@ from tastevec.schema import (
     DEFAULT_DISLIKE_WEIGHT,
     ITEM_ID,
     NORM,
-    PROBABILITY,
     RANK,
-    SCORE,
     SIMILARITY,
     TITLE,
     USER_ID,
@@ -57,6 +55,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
+    from tastevec.data.topk import BestItems
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.bundle import Bundle, Runtime
     from tastevec.serving.filters import FilterChoices, RecommendChoices
@@ -224,10 +223,11 @@ class Recommender:
         unknown: Unknown = "warn",
         **how: Unpack[RecommendChoices],
     ) -> pa.Table:
-        """Return the best items that are not in the history: item_id, title, rank from 1, score, probability.
+        """Return the best items that are not in the history: item_id, title, rank from 1, score, percentile, probability.
 
-        Of several users the first column is user_id. The probability, of a positive rating if the user takes the item next, is
-        absent where nearly all is positive, see `Calibration`. Filters are ``exclude``, ``only``, ``where`` and ``filter_seen``,
+        Of several users the first column is user_id. The percentile is the share of the catalog with a lower score for this
+        user, 0 to 100. The probability, of a positive rating if the user takes the item next, is absent where nearly all is
+        positive, see `Calibration`. Filters are ``exclude``, ``only``, ``where`` and ``filter_seen``,
         see `FilterChoices`; with ``diversity`` above 0 the items are less alike.
 
         Args:
@@ -548,36 +548,31 @@ class Recommender:
         dislike_weight: float = DEFAULT_DISLIKE_WEIGHT,
         chosen: ItemFilter | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield ``user_id, item_id, rank, score`` and probability of each batch of users; ``chosen`` is from `item_filter`."""
+        """Yield ``user_id, item_id, rank`` and `MEANINGS` of each batch of users; ``chosen`` is from `item_filter`."""
         at_least_one(k)
         chosen = chosen or self.item_filter()
         for histories in (part for batch in users for part in batch.chunks(_MAX_USERS)):
             vectors = self.vectors(histories, horizon, dislike_weight)
             yield self._best(histories, vectors, k, horizon, chosen)
 
-    def best_items(
-        self, known: Histories, vectors: Vector, k: int, chosen: ItemFilter
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the indices and scores (B, K) of the best items of users, from their histories and vectors (B, D)."""
+    def best_items(self, known: Histories, vectors: Vector, k: int, chosen: ItemFilter) -> BestItems:
+        """Return the best items (B, K) of users, from their histories and vectors (B, D)."""
         return chosen.best(known, vectors, self.item_vectors, lambda: self.item_directions, k)
 
     def _best(
         self, known: Histories, vectors: Vector, k: int, horizon: Horizon, chosen: ItemFilter
     ) -> pa.RecordBatch:
-        """Return ``user_id, item_id, rank, score`` and probability of users, from their histories and vectors (B, D)."""
-        indices, scores = self.best_items(known, vectors, k, chosen)  # (B, K)
-        present = indices >= 0
+        """Return ``user_id, item_id, rank`` and `MEANINGS` of users, from their histories and vectors (B, D)."""
+        best = self.best_items(known, vectors, k, chosen)  # (B, K)
+        present = best.indices >= 0
         rows, ranks = np.nonzero(present)
         columns = {
             USER_ID: pa.array(known.user_ids[rows]),
-            ITEM_ID: pa.array(self.bundle.item_ids[indices[present]]),
+            ITEM_ID: pa.array(self.bundle.item_ids[best.indices[present]]),
             RANK: pa.array((ranks + 1).astype(np.int32)),
-            SCORE: pa.array(scores[present]),
         }
-        probabilities = self.bundle.probabilities(known, indices, scores, horizon)
-        if probabilities is not None:
-            columns[PROBABILITY] = pa.array(probabilities[present])
-        return pa.record_batch(columns)
+        measures = self.bundle.measures(known, best, horizon)
+        return pa.record_batch(columns | {name: pa.array(of[present]) for name, of in measures.items()})
 
     def _encoded(
         self,

@@ -127,7 +127,9 @@ def test_recommend_equals_the_model(client, tiny):
         np.testing.assert_allclose(
             [item["score"] for item in found["items"]], [row["score"] for row in expected], rtol=1e-4
         )
-        assert all(set(item) == ITEM_KEYS | {"rank", "score", "contributions"} for item in found["items"])
+        assert [item["percentile"] for item in found["items"]] == [row["percentile"] for row in expected]
+        keys = ITEM_KEYS | {"rank", "score", "percentile", "contributions"}
+        assert all(set(item) == keys for item in found["items"])
         assert not {item["item_id"] for item in found["items"]} & {item for item, _ in rated}
 
 

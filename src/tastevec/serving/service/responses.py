@@ -16,7 +16,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from tastevec.errors import TastevecError
-from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, MOVIELENS_NOUN, PROBABILITY, SCORE, Horizon
+from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, MOVIELENS_NOUN, Horizon
 from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
 from tastevec.serving.interactions import (
     ABSENT,
@@ -262,12 +262,10 @@ def recommended_items(
     horizon: Horizon,
     chosen: ItemFilter,
 ) -> list[list[dict[str, Any]]]:
-    """Return the K best items per user, with rank, score and probability, for user vectors (B, D)."""
-    indices, scores = state.model.best_items(parsed.histories, vectors, k, chosen)
-    values = {SCORE: scores.tolist()}
-    probabilities = state.model.bundle.probabilities(parsed.histories, indices, scores, horizon)
-    if probabilities is not None:
-        values[PROBABILITY] = probabilities.tolist()
+    """Return the K best items per user, with rank and `MEANINGS`, for user vectors (B, D)."""
+    best = state.model.best_items(parsed.histories, vectors, k, chosen)
+    measures = state.model.bundle.measures(parsed.histories, best, horizon)
+    values = {name: of_users.tolist() for name, of_users in measures.items()}
     return [
         [
             {**state.catalog.item(index), "rank": rank + 1}
@@ -275,7 +273,7 @@ def recommended_items(
             for rank, index in enumerate(row)
             if index >= 0
         ]
-        for user, row in enumerate(indices.tolist())
+        for user, row in enumerate(best.indices.tolist())
     ]
 
 

@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from tastevec.schema import DEFAULT_DISLIKE_WEIGHT, FeedbackKind, Horizon
+from tastevec.schema import (
+    DEFAULT_DISLIKE_WEIGHT,
+    MEANINGS,
+    PERCENTILE,
+    PROBABILITY,
+    SCORE,
+    FeedbackKind,
+    Horizon,
+)
 from tastevec.serving.service.fields import Condition, DislikeWeight, HorizonField, ItemId, K, Tags, Timestamp
 
 MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED, MAX_NEIGHBORS = 256, 20_000, 256, 16, 12_800
@@ -267,18 +275,22 @@ class Contribution(_NamedItem):
     effect: float
 
 
+def _meaning(name: str) -> str:
+    return f"{MEANINGS[name].capitalize()}."
+
+
 class ScoredItem(Item):
     """A recommended item."""
 
     rank: int
-    score: Annotated[
-        float, Field(description="Cosine of user and item vector, -1 to 1; comparable within one user.")
-    ]
+    score: Annotated[float, Field(description=_meaning(SCORE))]
+    percentile: Annotated[float, Field(ge=0, le=100, description=_meaning(PERCENTILE))]
     probability: Annotated[
         float | None,
         Field(
-            description="Of a positive rating, if the user takes the item next; comparable between users. Absent where nearly "
-            "all interactions of the training are positive."
+            ge=0,
+            le=1,
+            description=f"{_meaning(PROBABILITY)} Absent where nearly all interactions of the training are positive.",
         ),
     ] = None
 
