@@ -81,14 +81,13 @@ def train(
     Training users are for training, validation users select the epoch; test users are not read. For several processes:
     torchrun --nproc-per-node 2 -m tastevec train PREPARED --out MODEL.
     """
-    settings = dict(_setting(text) for text in changes or ())
+    settings: dict[str, Any] = dict(_setting(text) for text in changes or ())
     with _rank_0_prints(), reporting(as_json=as_json, interrupted=lambda: _resume(out)) as output:
         resolved = resolve_settings(preset, **settings)  # a wrong setting fails before torch is imported
         epochs = getattr(resolved, "epochs", 0)
         from tastevec.pipelines.train import train
 
         with progress_bar("Loading data") as progress:
-            changed: dict[str, Any] = dict(settings)
             model = train(
                 prepared,
                 out,
@@ -96,7 +95,7 @@ def train(
                 resume=resume,
                 progress=_epochs(progress, epochs),
                 stage=lambda text: progress(0, 1, f"Training: {text}"),
-                **changed,
+                **settings,
             )
         seconds, facts = output.seconds, model.bundle.facts
         measured = ", ".join(
@@ -162,7 +161,7 @@ def fit(
 
     Same as `tastevec prepare` and `tastevec train`, which also resume, run on Spark or on several processes.
     """
-    settings = dict(_setting(text) for text in changes or ())
+    settings: dict[str, Any] = dict(_setting(text) for text in changes or ())
     with reporting(as_json=as_json) as output:
         resolve_settings(preset, **settings)  # a wrong setting fails before the reading
         from tastevec.pipelines.fit import fit

@@ -6,15 +6,16 @@ import dataclasses
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from tastevec.data.expressions import connect
 from tastevec.data.intake.callers import for_caller, report_for_caller
 from tastevec.data.intake.source import read_source
-from tastevec.data.intake.stated import STATED, check_names, intake_settings, item_settings
-from tastevec.pipelines.prepare import PrepareSettings, prepare
+from tastevec.data.intake.stated import STATED, SourceChoices, check_names, intake_settings, item_settings
+from tastevec.pipelines.prepare import PrepareSettings, SplitChoices, prepare
 from tastevec.pipelines.progress import progress_bar, training_text
 from tastevec.serving.recommender import load
+from tastevec.training.settings import PRESETS, TrainChoices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ _PREPARE_ONLY = {field.name for field in dataclasses.fields(PrepareSettings)} - 
 
 
 @for_caller()
-def inspect(source: Any, **stated: Any) -> IntakeReport:  # noqa: ANN401  any table, and settings of its own types
+def inspect(source: Any, **stated: Unpack[SourceChoices]) -> IntakeReport:  # noqa: ANN401  any table
     """Return what would be understood of a source, without writing anything.
 
     Args:
@@ -55,6 +56,10 @@ def inspect(source: Any, **stated: Any) -> IntakeReport:  # noqa: ANN401  any ta
     return report_for_caller(found.report)
 
 
+class FitChoices(SplitChoices, TrainChoices, total=False):
+    """All keywords of `fit` for `prepare` and `train`."""
+
+
 @for_caller()
 def fit(
     interactions: Any,  # noqa: ANN401  a path, or a table of any library
@@ -65,7 +70,7 @@ def fit(
     preset: Preset = "taste",
     progress: bool | Progress = True,
     show: Callable[[IntakeReport], None] | None = None,
-    **settings: Any,  # noqa: ANN401  each has its own type
+    **settings: Unpack[FitChoices],
 ) -> Recommender:
     """Return a model of interactions: `prepare` and `train` in one.
 
@@ -91,12 +96,12 @@ def fit(
         >>> model.encode([3, 4, 5]).shape
         (64,)
     """
-    from tastevec.training.settings import PRESETS  # here: `inspect` needs no models of training
-
     training = set(PRESETS[preset].model_fields) - {"preset"} if preset in PRESETS else set()
     check_names(settings, {*STATED, *_PREPARE_ONLY, *training})
-    reading = {name: value for name, value in settings.items() if name in STATED or name in _PREPARE_ONLY}
-    changes = {name: value for name, value in settings.items() if name in training}
+    reading: dict[str, Any] = {
+        name: value for name, value in settings.items() if name in STATED or name in _PREPARE_ONLY
+    }
+    changes: dict[str, Any] = {name: value for name, value in settings.items() if name in training}
     with (
         tempfile.TemporaryDirectory(prefix="tastevec-fit-") as scratch,
         progress_bar(progress) as step,

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,14 @@ from tastevec.data.intake.callers import for_caller, report_for_caller
 from tastevec.data.intake.report import IntakeReport, ReportLine, TableReport
 from tastevec.data.intake.settings import IntakeSettings, ItemSettings
 from tastevec.data.intake.source import Source, read_source
-from tastevec.data.intake.stated import STATED, check_names, intake_settings, item_settings
+from tastevec.data.intake.stated import (
+    STATED,
+    ReadingChoices,
+    SourceChoices,
+    check_names,
+    intake_settings,
+    item_settings,
+)
 from tastevec.data.prepared import Prepared, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, find_split_timestamp, preprocess
 from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it
@@ -352,6 +359,25 @@ def _read(
     )
 
 
+class SplitChoices(ReadingChoices, total=False):
+    """How interactions are read, split and stored, as keywords; see `PrepareSettings`."""
+
+    split_strategy: SplitStrategy | None
+    held_out_users: int
+    genome: Path | str | None
+    engine: Engine
+    master: str | None
+    scratch: str | None
+    memory: str
+
+
+class PrepareChoices(SplitChoices, SourceChoices, total=False):
+    """All keywords of `prepare`."""
+
+    preset: Preset
+    seed: int
+
+
 def _check_item_ids(source: Source, settings: PrepareSettings) -> None:
     if _OWN_ITEM_IDS in {source.format, source.name} and (settings.genome or settings.described.tags):
         raise SettingsError(
@@ -403,7 +429,7 @@ def prepare(
     *,
     progress: Callable[[str], None] | None = None,
     show: Callable[[IntakeReport], None] | None = None,
-    **changes: Any,  # noqa: ANN401  each has its own type
+    **changes: Unpack[PrepareChoices],
 ) -> Prepared:
     """Read a release or your own interactions and write the prepared dataset ``out``.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.schema import Horizon, Preset
     from tastevec.training.fit import Trained
-    from tastevec.training.settings import AnySettings
+    from tastevec.training.settings import AnySettings, TrainChoices
 
 _MAX_VALIDATION: Final = 2_000  # users whose scores are calibrated; more change no digit that is shown
 
@@ -47,7 +47,7 @@ def train(
     resume: bool = False,
     progress: bool | Callable[[int, int, dict[str, float]], None] = True,
     stage: Callable[[str], None] | None = None,
-    **changes: object,
+    **changes: Unpack[TrainChoices],
 ) -> Recommender:
     """Train a model on a prepared dataset and write its folder.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -135,6 +135,39 @@ class DirectionSettings(PresetSettings):
     """Source of the item vectors, which do not learn: tag genome and genres, or content; without a genome, content."""
     max_history: Annotated[int, Field(ge=1)] = 2000
     """Most recent interactions of a user that are read, order-free."""
+
+
+class TrainChoices(TypedDict, total=False):
+    """The settings of all presets as keywords; see `TasteSettings`, `NoteSettings` and `DirectionSettings`."""
+
+    seed: int
+    dim: int
+    device: Literal["auto", "cpu", "cuda"]
+    hidden_size: int
+    layers: int
+    heads: int
+    max_history: int
+    dropout: float
+    epochs: int
+    patience: int
+    batch_size: int
+    gradient_accumulation_steps: int
+    precision: Literal["float32", "bfloat16", "auto"]
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    report_to: Literal["tensorboard", "wandb", "none"]
+    item_vectors: Literal["collaborative", "content", "genome-svd"]
+    tune: bool
+    transformer_weight: float | None
+    item_vector_steps: int
+    max_history_overall: int
+    time_gaps: bool
+    input_dropout: float
+    target_fraction: float
+    history_split_rate: float
+    sequence_packing: bool
+    backbone: str
 
 
 AnySettings = TasteSettings | NoteSettings | DirectionSettings

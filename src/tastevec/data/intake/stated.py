@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, get_args
+from os import PathLike
+from typing import Any, Final, Literal, TypedDict, get_args
 
 from tastevec.data.intake.report import CODES
 from tastevec.data.intake.settings import (
@@ -20,6 +21,48 @@ from tastevec.data.intake.settings import (
 from tastevec.errors import SettingsError
 from tastevec.nouns import ItemNoun
 from tastevec.schema import FeedbackKind, Order, Repeats
+
+
+class ReadingChoices(TypedDict, total=False):
+    """How interactions and item metadata are read, as keywords; see `IntakeSettings`, `FileFormat` and `ItemSettings`."""
+
+    feedback: FeedbackKind | Literal["auto"] | None
+    rating_range: str | tuple[float, float] | None
+    positive_from: float | None
+    unrated: float | str | Sequence[float | str]
+    column: str | Sequence[str]
+    columns: str | Sequence[str] | Mapping[str, str | int | None]
+    event: str | Sequence[str]
+    events: str | Sequence[str] | Mapping[str, float | None]
+    repeats: Repeats | None
+    order: Order | None
+    out_of_range: Literal["refuse", "drop"]
+    missing_times: Literal["order", "drop"] | None
+    bad_times: Literal["refuse", "none"]
+    time_format: str | None
+    bad_rows: str | None
+    missing: str | Sequence[str]
+    delimiter: str | None
+    header: bool | None
+    no_header: bool
+    quote: bool | Literal["none"]
+    encoding: Literal["utf-8", "utf-16", "iso-8859-1"] | None
+    accept: str | Sequence[str]
+    strict: bool
+    tags: Any
+    tags_by: Literal["users", "others"] | None
+    relevance: Any
+    text_model: str | PathLike[str] | None
+    item_column: Sequence[str] | Mapping[str, str | Sequence[str]]
+    separator: Sequence[str] | Mapping[str, str]
+    item_noun: str | None
+
+
+class SourceChoices(ReadingChoices, total=False):
+    """How a source is read, and the metadata of its items: a table or a path, or several in a list."""
+
+    items: Any
+
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "feedback": get_args(FeedbackKind),
