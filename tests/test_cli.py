@@ -147,7 +147,8 @@ def test_help_of_train_lists_every_setting():
         ),
         (["train", "prepared", "--out", "m", "--set", "epochs"], "NAME=VALUE"),
         (["train", "prepared", "--out", "m", "--set", "preset=bert-cosine"], "--preset bert-cosine"),
-        (["evaluate", "--data", "prepared", "--out", "r"], "MODEL"),
+        ([*CALLS["evaluate"], "--lists", "mine"], "NAME=FILE"),
+        ([*CALLS["evaluate"], "--lists", "mine=a.csv", "--lists", "mine=b.csv"], "a name for each file"),
         (["evaluate", "m", "--data", "prepared", "--out", "r", "--task", "luck"], "random-20pct"),
         (["evaluate", "m", "--data", "prepared", "--out", "r", "--task", "fold-in"], "is now 'random-20pct'"),
         (["compare"], "DIR"),
@@ -512,12 +513,17 @@ def test_evaluate_passes_every_flag_and_progress(monkeypatch):
         "validation",
         "--seeds",
         5,
+        "--lists",
+        "mine=lists.csv",
+        "--no-rankings",
     ]
     assert run(*CALLS["evaluate"], *flags, "--tune").exit_code == 1
     del passed["progress"]
     assert passed == {
         "models": [Path("model")],
         "data": Path("prepared"),
+        "lists": {"mine": Path("lists.csv")},
+        "rankings": False,
         "out": Path("results"),
         "tasks": ["next-item", "last-20pct"],
         "with_baselines": False,

@@ -80,6 +80,9 @@ PAGE_FILE: Final = "index.html"
 RESULTS_FILE: Final = "results.json"
 PER_USER_FILE: Final = "per_user.parquet"
 REPORT_FILE: Final = "report.html"
+RANKINGS_FILE: Final = "rankings.parquet"
+INPUTS_FILE: Final = "inputs.parquet"
+HELD_OUT_FILE: Final = "held_out.parquet"
 
 # Files of a model folder.
 BUNDLE_FILE: Final = "bundle.json"
@@ -103,7 +106,7 @@ _CURVES: Final = "tensorboard/*tfevents*"
 FOLDER_FILES: Final[Mapping[str, tuple[str, ...]]] = {
     MANIFEST_FILE: (ITEMS_FILE, USERS_FILE, VECTORS_FILE, FEATURES_FILE, f"{HISTORIES_FOLDER}/*.npy"),
     DESCRIPTION_FILE: (PAGE_FILE,),
-    RESULTS_FILE: (PER_USER_FILE, REPORT_FILE),
+    RESULTS_FILE: (PER_USER_FILE, REPORT_FILE, RANKINGS_FILE, INPUTS_FILE, HELD_OUT_FILE),
     BUNDLE_FILE: (
         *(CONFIG_FILE, WEIGHTS_FILE, ENCODER_FILE, ITEMS_FILE, COLD_START_FILE, TAGS_FILE, MAP_FILE),
         CALIBRATION_FILE,

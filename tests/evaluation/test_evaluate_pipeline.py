@@ -9,6 +9,7 @@ import worlds
 from tastevec.data.files import manifest_text
 from tastevec.errors import DataError, FormatError, SettingsError
 from tastevec.evaluation import tuning
+from tastevec.evaluation.report import Report
 from tastevec.pipelines.evaluate import evaluate
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
@@ -91,6 +92,46 @@ def test_baseline_is_not_fitted_without_it(bundle_folder, prepared_folder):
     systems = {facts.system for facts in report.systems}
     assert "EASE (graded)" in systems
     assert not any(system.startswith(("Mult-VAE", "iALS")) for system in systems)
+
+
+def test_lists_of_an_evaluation_are_a_system_of_the_next(bundle_folder, prepared_folder, tmp_path):
+    how = {"with_baselines": False, "tasks": ["next-item", "last-20pct"]}
+    evaluate([bundle_folder], prepared_folder, tmp_path / "first", **how)
+    again = evaluate((), prepared_folder, lists={"model": tmp_path / "first" / "rankings.parquet"}, **how)
+    first = Report.read(tmp_path / "first")
+    means = {(row.task, row.metric): row.mean for row in first.rows if row.system == "model"}
+    own = [row for row in again.rows if row.system == "model"]
+    assert {row.metric for row in own} >= {
+        "hr@10",
+        "recall@20",
+        "uncapped_recall@20",
+        "ndcg@100",
+        "novelty@10",
+    }
+    assert all(means[row.task, row.metric] == row.mean for row in own)
+    assert {pair.task for pair in again.paired_differences if "model" in (pair.a, pair.b)} == {*how["tasks"]}
+    assert not again.behavior.rows
+
+
+def test_lists_with_the_name_of_a_model_are_refused(bundle_folder, prepared_folder):
+    with pytest.raises(SettingsError, match=r"lists: model, which is a model, too\. Expected another name"):
+        evaluate([bundle_folder], prepared_folder, lists={"model": "lists.csv"})
+
+
+def test_rankings_are_optional(bundle_folder, prepared_folder, tmp_path):
+    out = tmp_path / "results"
+    evaluate([bundle_folder], prepared_folder, out, tasks=["top-rated"], with_baselines=False, rankings=False)
+    files = {"results.json", "report.html", "per_user.parquet", "inputs.parquet", "held_out.parquet"}
+    assert {file.name for file in out.iterdir()} == files
+
+
+def test_task_that_cannot_run_is_skipped_in_all_results(bundle_folder, prepared_folder, tmp_path):
+    names = ["global-temporal", "next-item"]
+    report = evaluate([bundle_folder], prepared_folder, tmp_path / "r", tasks=names, with_baselines=False)
+    assert [task.name for task in report.tasks] == ["next-item"]
+    [skipped] = json.loads((tmp_path / "r" / "results.json").read_text())["skipped_tasks"]
+    assert skipped["task"] == "global-temporal"
+    assert "skipped, the split has no timestamp" in (tmp_path / "r" / "report.html").read_text()
 
 
 def test_unknown_baseline_is_refused(bundle_folder, prepared_folder):

@@ -232,19 +232,35 @@ def _epochs(progress: Progress, epochs: int) -> Callable[[int, int, dict[str, fl
     return step
 
 
+def _named_file(text: str) -> tuple[str, Path]:
+    """Return name and file of ``NAME=FILE``."""
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise typer.BadParameter(f"{text!r}. Expected NAME=FILE.", param_hint="--lists")
+    return name, Path(file)
+
+
 def evaluate(
     models: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            metavar="MODEL...",
+            metavar="[MODEL...]",
             help="Model folders, or folders of models that differ in the random seed alone.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     *,
     data: Annotated[
         Path, typer.Option(metavar="PREPARED", help="The prepared dataset on which they were trained.")
     ],
     out: OutFolder,
+    lists: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Lists of another system for the inputs of the tasks, as Parquet or CSV: user_id, item_id, rank, task; repeatable.",
+        ),
+    ] = None,
     tasks: Annotated[
         list[str] | None,
         typer.Option(
@@ -285,20 +301,34 @@ def evaluate(
             metavar="RESULTS", help="Use the tuned settings of an earlier evaluation on these data."
         ),
     ] = None,
+    rankings: Annotated[
+        bool,
+        typer.Option(
+            "--rankings/--no-rankings",
+            help="Write the lists of all systems, the first 100 items of each user.",
+        ),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate models on held-out users against baselines."""
+    """Evaluate models on held-out users against baselines.
+
+    Also lists of any other system for the same users. Without models, the baselines and the lists alone.
+    """
     if tune and tuned:
         raise typer.BadParameter("--tune is set. Expected --tune or --tuned, not both.", param_hint="--tuned")
+    given = dict(_named_file(text) for text in lists or ())
+    if len(given) < len(lists or ()):
+        raise typer.BadParameter("a name twice. Expected a name for each file.", param_hint="--lists")
     with reporting(as_json=as_json) as output:
         from tastevec.evaluation.tables import report_text
         from tastevec.pipelines.evaluate import evaluate
 
         with progress_bar("Loading data") as progress:
             report = evaluate(
-                models,
+                models or (),
                 data,
                 out,
+                lists=given,
                 tasks=[task for task in _TASKS if task in tasks] if tasks else None,
                 with_baselines=with_baselines,
                 without=without or (),
@@ -306,6 +336,7 @@ def evaluate(
                 seeds=seeds,
                 tune=tune,
                 tuned=tuned,
+                rankings=rankings,
                 progress=progress,
             )
         files = f"Report: {out / REPORT_FILE}. All metrics: {out / RESULTS_FILE}."

@@ -23,7 +23,15 @@ from tastevec.evaluation.metrics import (
 )
 from tastevec.evaluation.report import Report
 from tastevec.evaluation.results import SHUFFLED, SystemFacts, TaskResult
-from tastevec.evaluation.scorers import Runs, VectorScorer, fitted_parts, rank_lists, with_horizon
+from tastevec.evaluation.scorers import (
+    GivenLists,
+    RankedLists,
+    Runs,
+    VectorScorer,
+    fitted_parts,
+    rank_lists,
+    with_horizon,
+)
 from tastevec.evaluation.slices import (
     CURVE_DEPTH,
     SLICE_DEPTH,
@@ -44,21 +52,23 @@ if TYPE_CHECKING:
 
     from tastevec.evaluation.dataset import EvalDataset, ItemFacts
     from tastevec.evaluation.results import Slice
-    from tastevec.evaluation.scorers import RankedLists, Scorer
+    from tastevec.evaluation.scorers import Scorer
     from tastevec.evaluation.tasks import Task
     from tastevec.schema import TaskId
 
 AT = (10, 20, 50, 100)
+DEPTH: Final = max(*AT, SLICE_DEPTH, CURVE_DEPTH)  # of the lists at these depths of metrics
 _LIST: Final = 10  # depth of the list metrics
 
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """One scorer on one task: (B,) per-user values by metric, NaN where a user has none, and system-level metrics."""
+    """One run of a system on one task: (B,) per-user values by metric, NaN where a user has none, and system-level metrics."""
 
     values: dict[str, NDArray[np.float64]]
     system_metrics: dict[str, float]
     slices: tuple[Slice, ...]
+    lists: RankedLists
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +95,17 @@ class Evaluator:
         task = replace(task, note=f"{task.note} {session_note(task.inputs)}")
         return cls(task, replace(task, inputs=shuffle_sessions(task.inputs, seed)), items, at, seed)
 
-    def measure(self, scorer: Scorer) -> RunResult:
+    def measure(self, scorer: Scorer | GivenLists) -> RunResult:
         """Return all metrics of a scorer; rankings are computed once, and again for changed inputs."""
+        if isinstance(scorer, GivenLists):
+            return self._measure_lists(
+                RankedLists.of(self.task, scorer.ranked[self.task.name], len(self.items))
+            )
         system, n_items = with_horizon(scorer, self.task), len(self.items)
-        lists = rank_lists(system, self.task, n_items, max(*self.at, SLICE_DEPTH, CURVE_DEPTH))
-        values = lists.accuracy(self.at) | self._list_metrics(lists)
-        system_metrics = self._catalog_metrics(lists)
+        measured = self._measure_lists(
+            rank_lists(system, self.task, n_items, max(*self.at, SLICE_DEPTH, CURVE_DEPTH))
+        )
+        values, system_metrics = measured.values, measured.system_metrics
         if self.shuffled is not None:
             again = rank_lists(system, self.shuffled, n_items, max(self.at)).accuracy(self.at)
             values |= {f"{metric}{SHUFFLED}": value for metric, value in again.items()}
@@ -99,10 +114,16 @@ class Evaluator:
             values |= distance_metrics(system, vectors, self.task)
             values |= split_half_metrics(system, self.task.inputs)
             system_metrics |= geometry_metrics(vectors, self.seed)
-        slices = [*quality_curve(system, lists, n_items, self.seed)]
-        for slicing in slicings(self.task, self.items):
-            slices += slicing.recall(self.task, lists.ranks)
-        return RunResult(values, system_metrics, tuple(slices))
+        curve = quality_curve(system, measured.lists, n_items, self.seed)
+        return RunResult(values, system_metrics, (*curve, *measured.slices), measured.lists)
+
+    def _measure_lists(self, lists: RankedLists) -> RunResult:
+        """Return the metrics that lists alone have: without shuffled sessions, vectors and shorter histories."""
+        slices = [
+            part for one in slicings(self.task, self.items) for part in one.recall(self.task, lists.ranks)
+        ]
+        values = lists.accuracy(self.at) | self._list_metrics(lists)
+        return RunResult(values, self._catalog_metrics(lists), tuple(slices), lists)
 
     def _list_metrics(self, lists: RankedLists) -> dict[str, NDArray[np.float64]]:
         """(B,) popularity, novelty and similarity of each user's first 10 items."""
@@ -130,6 +151,7 @@ def evaluate(  # noqa: PLR0913  the settings of the command, each by its keyword
     at: Sequence[int] = AT,
     seed: int = 42,
     progress: Callable[[int, int, str], None] | None = None,
+    on_lists: Callable[[str, int, RankedLists], None] | None = None,
 ) -> Report:
     """Return the report of every system and baseline, fitted on the training users, on every task.
 
@@ -146,6 +168,7 @@ def evaluate(  # noqa: PLR0913  the settings of the command, each by its keyword
         at: Depths k of the ranking metrics.
         seed: Random seed of ``random-20pct``, shuffled sessions, sampled users and confidence intervals.
         progress: Called with the number of measured pairs of system and task, the total, and the current step.
+        on_lists: Called with a system, the index of the run and its lists, as soon as they are measured.
 
     Raises:
         DataError: No user has enough interactions for any task, or scores do not fit the catalog.
@@ -154,7 +177,7 @@ def evaluate(  # noqa: PLR0913  the settings of the command, each by its keyword
     entries = _checked([*baselines, *systems], at)
     found, skipped = dataset.tasks(tasks, seed)
     evaluators = [Evaluator.of(task, dataset.items, at, seed) for task in found]
-    chosen = {entry.name: [one for one in evaluators if _has_task(entry, one.task)] for entry in entries}
+    chosen = {entry.name: [one for one in evaluators if _of_task(entry, one.task)] for entry in entries}
     entries = [entry for entry in entries if chosen[entry.name]]
     if not entries:
         raise SettingsError(
@@ -169,7 +192,7 @@ def evaluate(  # noqa: PLR0913  the settings of the command, each by its keyword
         start = perf_counter()
         for evaluator in chosen[entry.name]:
             report(len(results), total, f"{entry.name}: {evaluator.task.name}")
-            results.append(_task_result(entry, evaluator))
+            results.append(_task_result(entry, evaluator, on_lists or (lambda _system, _run, _lists: None)))
         facts.append(
             SystemFacts(
                 system=entry.name,
@@ -195,16 +218,28 @@ def _checked(systems: Sequence[Scorer | Runs], at: Sequence[int]) -> list[Runs]:
     return entries
 
 
-def _has_task(system: Runs, task: Task) -> bool:
-    """Return whether the system has the task: the last items alone are for order-aware tasks."""
-    return task.horizon == "next" or not all(
-        getattr(scorer, "reads_order", False) for scorer in system.scorers
-    )
+def _of_task(system: Runs, task: Task) -> list[Scorer | GivenLists]:
+    """Return the runs that have the task: the last items alone are for order-aware tasks, given lists for theirs."""
+    return [
+        scorer
+        for scorer in system.scorers
+        if (
+            task.name in scorer.ranked
+            if isinstance(scorer, GivenLists)
+            else task.horizon == "next" or not getattr(scorer, "reads_order", False)
+        )
+    ]
 
 
-def _task_result(system: Runs, evaluator: Evaluator) -> TaskResult:
+def _task_result(
+    system: Runs, evaluator: Evaluator, on_lists: Callable[[str, int, RankedLists], None]
+) -> TaskResult:
     """Return one system on one task, each user's values the mean over the runs."""
-    runs = [evaluator.measure(scorer) for scorer in system.scorers]
+    runs = []
+    for index, scorer in enumerate(_of_task(system, evaluator.task)):
+        run = evaluator.measure(scorer)
+        on_lists(system.name, index, run.lists)
+        runs.append(run)
     stacked = {metric: np.stack([run.values[metric] for run in runs]) for metric in runs[0].values}  # (S, B)
     return TaskResult(
         system=system.name,
@@ -235,7 +270,8 @@ def _fit(systems: Sequence[Runs], dataset: EvalDataset, progress: Callable[[str]
     seconds: dict[int, float] = {}  # by the id of the part
     total = {}
     for system in systems:
-        parts = {id(part): part for scorer in system.scorers for part in fitted_parts(scorer)}
+        scorers = [scorer for scorer in system.scorers if not isinstance(scorer, GivenLists)]
+        parts = {id(part): part for scorer in scorers for part in fitted_parts(scorer)}
         progress(f"{system.name}: fit")
         for part in parts.values():
             if id(part) not in seconds:

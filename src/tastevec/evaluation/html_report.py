@@ -27,13 +27,21 @@ def write_report(report: Report, folder: Path) -> None:
         FormatError: ``folder`` exists and has other content.
         MissingExtraError: matplotlib is not installed.
     """
+    with atomic_folder(folder, marker_file=RESULTS_FILE) as temporary:
+        write_files(report, temporary)
+
+
+def write_files(report: Report, folder: Path) -> None:
+    """Write the files of a report into an existing folder, ``results.json`` last.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     from pyarrow import parquet  # noqa: PLC0415  an extra
 
-    page = report_page(report)
-    with atomic_folder(folder, marker_file=RESULTS_FILE) as temporary:
-        parquet.write_table(per_user_table(report.results), temporary / PER_USER_FILE)
-        (temporary / RESULTS_FILE).write_text(report.to_json(), encoding="utf-8")
-        (temporary / REPORT_FILE).write_text(page, encoding="utf-8")
+    (folder / REPORT_FILE).write_text(report_page(report), encoding="utf-8")
+    parquet.write_table(per_user_table(report.results), folder / PER_USER_FILE)
+    (folder / RESULTS_FILE).write_text(report.to_json(), encoding="utf-8")
 
 
 def report_page(report: Report) -> str:

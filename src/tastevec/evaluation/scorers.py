@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.evaluation.tasks import Task
-    from tastevec.schema import Horizon
+    from tastevec.schema import Horizon, TaskId
 
 
 @runtime_checkable
@@ -76,7 +76,7 @@ class Runs:
     """
 
     name: str
-    scorers: Sequence[Scorer]
+    scorers: Sequence[Scorer | GivenLists]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -146,6 +146,16 @@ class RankedLists:
     ranked: NDArray[np.int32]
     ranks: NDArray[np.int64]
 
+    @classmethod
+    def of(cls, task: Task, ranked: NDArray[np.int32], n_items: int) -> RankedLists:
+        """Return lists (B, K) of a task with the ranks of its held-out items; 4 million cells are in memory at once."""
+        ranks, users = [], max(1, _CELLS // n_items)
+        for start in range(0, len(task), users):
+            offsets = task.offsets[start : start + users + 1]
+            targets = task.targets[offsets[0] : offsets[-1]]
+            ranks.append(ranks_of(ranked[start : start + users], offsets - offsets[0], targets, n_items))
+        return cls(task, ranked, np.concatenate(ranks))
+
     def accuracy(self, at: Sequence[int]) -> dict[str, NDArray[np.float64]]:
         """(B,) HR, Recall (capped and uncapped), NDCG and MRR at each depth."""
         hit = hits_at(self.ranks, self.task.offsets, self.ranked.shape[1])
@@ -160,13 +170,25 @@ class RankedLists:
         return values
 
 
+@dataclass(frozen=True, eq=False)
+class GivenLists:
+    """One run of a system of which nothing but its lists is known.
+
+    Attributes:
+        ranked: By task, (B, K) item indices, best first; -1 for none.
+    """
+
+    name: str
+    ranked: Mapping[TaskId, NDArray[np.int32]]
+
+
 def rank_lists(scorer: Scorer, task: Task, n_items: int, depth: int) -> RankedLists:
     """Return the first ``depth`` items of every user; 4 million scores are in memory at once, 16 MB.
 
     Raises:
         DataError: The scores do not fit the catalog, or a score is not finite.
     """
-    ranked, ranks = [], []
+    ranked = []
     for part in task.chunks(max(1, _CELLS // n_items)):
         scores = scorer.score(as_read(scorer, part.inputs))
         if scores.shape != (len(part), n_items):
@@ -176,8 +198,7 @@ def rank_lists(scorer: Scorer, task: Task, n_items: int, depth: int) -> RankedLi
             )
         best = rank_items(scores, part.seen or part.inputs, depth, part.candidates)
         ranked.append(best.astype(np.int32))
-        ranks.append(ranks_of(best, part.offsets, part.targets, n_items))
-    return RankedLists(task, np.concatenate(ranked), np.concatenate(ranks))
+    return RankedLists.of(task, np.concatenate(ranked), n_items)
 
 
 def measure(scorer: Scorer, task: Task, n_items: int, at: Sequence[int]) -> dict[str, NDArray[np.float64]]:

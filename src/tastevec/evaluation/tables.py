@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
+from tastevec.evaluation.lists import ListCounts
 from tastevec.evaluation.registry import is_trivial
 from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, MEASURES, SHUFFLED, headline_metric
 from tastevec.evaluation.tasks import TASK_TITLES
@@ -181,6 +182,9 @@ def _task_table(report: Report, task: Task | TaskRecord) -> Table:
         cells.append(differences[name])
         lines.append(Line(_named(facts), facts.is_baseline, tuple(cells)))
     note = f"{task.note} {len(task):,} users, {task.excluded_users:,} excluded."
+    for facts in present:
+        if counts := facts.settings.get("lists", {}).get(task.name):
+            note += f" {facts.system}: {ListCounts(**counts)}."
     if absent := [facts.system for facts in report.systems if (facts.system, headline) not in rows]:
         note += f" Not evaluated: {'; '.join(absent)}."
     return Table(task.name, note, tuple(titles), tuple(lines))

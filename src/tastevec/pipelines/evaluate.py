@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
-from tastevec.data.files import check_replaceable
+from tastevec.data.files import atomic_folder, check_replaceable
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError, SettingsError
 from tastevec.evaluation.scorers import EncodedScorer, Runs
 from tastevec.extras import require
 from tastevec.pipelines.progress import progress_bar
-from tastevec.schema import BUNDLE_FILE, GENRES, RESULTS_FILE, Horizon
+from tastevec.schema import BUNDLE_FILE, GENRES, RANKINGS_FILE, RESULTS_FILE, Horizon
 from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tastevec.evaluation.registry import BaselineSpec
+    from numpy.typing import NDArray
+
+    from tastevec.data.value_scale import ValueScale
+    from tastevec.evaluation.registry import BaselineSettings, BaselineSpec
     from tastevec.evaluation.report import Report
+    from tastevec.evaluation.scorers import RankedLists
+    from tastevec.evaluation.tasks import Task
     from tastevec.pipelines.progress import Progress
     from tastevec.schema import Split, TaskId
     from tastevec.serving.recommender import Recommender
@@ -110,6 +116,7 @@ def evaluate(
     data: Path | str,
     out: Path | str | None = None,
     *,
+    lists: Mapping[str, Any] | None = None,
     tasks: Sequence[TaskId] | None = None,
     with_baselines: bool = True,
     without: Sequence[str] = (),
@@ -118,15 +125,18 @@ def evaluate(
     seeds: int = 3,
     tune: bool = False,
     tuned: Path | str | None = None,
+    rankings: bool = True,
     progress: bool | Progress = True,
 ) -> Report:
-    """Evaluate models on held-out users against baselines.
+    """Evaluate models and lists of other systems on held-out users against baselines.
 
     Args:
         models: Model folders, one or several; or folders of models that differ in the seed alone. The folder name is the system
-            name.
+            name. Without any, baselines and lists are evaluated.
         data: The prepared dataset on which they were trained.
         out: Output folder; None writes nothing.
+        lists: By system name, the lists of any other system for the users of the tasks: a Parquet or CSV file, or a table,
+            with the columns of ``rankings.parquet`` (`read_lists`).
         tasks: The tasks; None means all tasks of the dataset.
         with_baselines: Whether to fit strong baselines (item-kNN, EASE, lagged item regression, iALS, Mult-VAE), not only trivial ones.
         without: Names of strong baselines that are not fitted, such as ``Mult-VAE``, the slowest.
@@ -135,69 +145,100 @@ def evaluate(
         seeds: Number of runs of seeded baselines.
         tune: Tune every baseline first, on the validation users.
         tuned: The folder of an earlier evaluation on these data, whose tuned settings are used.
+        rankings: Whether to write the lists of all systems, the first 100 items of each user (``rankings.parquet``).
         progress: Show a progress bar in a notebook or a terminal; or a function of the finished steps, their total, and the current
             step; or False.
 
     Raises:
-        FormatError: A folder has other content.
-        DataError: A model or the tuned settings are of other data, or no user has enough interactions for a task.
-        SettingsError: Two model folders share a name, a baseline is unknown, or settings contradict each other.
+        FormatError: A folder or file has other content.
+        DataError: A model or the tuned settings are of other data, no user has enough interactions for a task, or lists are
+            not of the users and items of the tasks.
+        SettingsError: Two systems share a name, a baseline is unknown, or settings contradict each other.
         MissingExtraError: ``tune`` is set and Optuna is not installed.
     """
     from tastevec.evaluation.behavior import measure_behavior
     from tastevec.evaluation.dataset import EvalDataset
+    from tastevec.evaluation.evaluate import DEPTH
     from tastevec.evaluation.evaluate import evaluate as evaluate_systems
-    from tastevec.evaluation.html_report import write_report
-    from tastevec.evaluation.mult_vae import mult_vae
-    from tastevec.evaluation.registry import (
-        build_baselines,
-        published_settings,
-        strong_baselines,
-        trivial_baselines,
-        vector_baselines,
-    )
-    from tastevec.evaluation.tuning import read_tuned_settings
-    from tastevec.evaluation.tuning import tune as tune_baselines
+    from tastevec.evaluation.html_report import write_files
+    from tastevec.evaluation.lists import read_lists
+    from tastevec.evaluation.registry import build_baselines, trivial_baselines, vector_baselines
 
     folders = [Path(one).resolve() for one in ([models] if isinstance(models, Path | str) else models)]
-    _check_settings(folders, seed=seed, seeds=seeds, tune=tune, tuned=tuned)
+    lists = lists or {}
+    _check_settings([folder.name for folder in folders], lists, seed=seed, seeds=seeds)
     prepared = Prepared.open(Path(data))
     if out is not None:  # now, not after the evaluation
-        check_replaceable(Path(out), marker_file=RESULTS_FILE, inputs=(*folders, data, tuned))
+        files = [source for source in lists.values() if isinstance(source, str | Path)]
+        check_replaceable(Path(out), marker_file=RESULTS_FILE, inputs=(*folders, data, tuned, *files))
         require("matplotlib")
     systems = [model_runs(folder, prepared) for folder in folders]
     dataset, scale = EvalDataset.of(prepared, split), prepared.scale
     found, _ = dataset.tasks(tasks, seed)  # without any it fails now, not after the tuning
+    given = [read_lists(name, one, found, prepared.item_ids, DEPTH) for name, one in lists.items()]
     horizons = [horizon for horizon in get_args(Horizon) if horizon in {task.horizon for task in found}]
-    strong = _others([*strong_baselines(scale=scale), mult_vae(scale=scale)], without)
+    strong = _strong_baselines(scale, without)
     specs = [*trivial_baselines(dataset.train, scale=scale), *(strong if with_baselines else ())]
-    with progress_bar(progress) as step:
-        if tune:
-            validation = EvalDataset.of(prepared, "validation")
-            chosen = tune_baselines(specs, validation, horizons=horizons, seed=seed, progress=step)
-        elif tuned is not None:
-            chosen = read_tuned_settings(
-                Path(tuned), specs, horizons=horizons, fingerprint=prepared.fingerprint
-            )
-        else:
-            chosen = published_settings(specs, horizons)
+    with (
+        progress_bar(progress) as step,
+        _result_folder(out, found, prepared.item_ids, rankings=rankings) as (folder, on_lists),
+    ):
+        chosen = _settings(specs, prepared, horizons, seed=seed, tune=tune, tuned=tuned, progress=step)
         baselines = build_baselines(specs, chosen, range(seed, seed + seeds))
         baselines += [one for model in systems for one in vector_baselines(model, scale=scale)]
         report = evaluate_systems(
-            systems, dataset, baselines=baselines, tasks=tasks, seed=seed, progress=step
+            [*systems, *given],
+            dataset,
+            baselines=baselines,
+            tasks=tasks,
+            seed=seed,
+            progress=step,
+            on_lists=on_lists,
         )
-        step(0, 1, "behavior")
-        behavior = measure_behavior(systems, dataset, prepared.items[GENRES], horizons=horizons, seed=seed)
-    facts = {"name": prepared.manifest["source"]["name"], "fingerprint": prepared.fingerprint, "split": split}
-    facts |= {"item_noun": prepared.noun.to_json(), "n_items": len(prepared.items)}
-    report = replace(report, data=facts, behavior=behavior)
-    if out is not None:
-        write_report(report, Path(out))
+        if systems:
+            step(0, 1, "behavior")
+            genres = prepared.items[GENRES]
+            behavior = measure_behavior(systems, dataset, genres, horizons=horizons, seed=seed)
+            report = replace(report, behavior=behavior)
+        report = replace(report, data=_facts(prepared, split))
+        if folder is not None:
+            write_files(report, folder)
     return report
 
 
-def _others(specs: Sequence[BaselineSpec], without: Sequence[str]) -> list[BaselineSpec]:
-    """Return the baselines without those of these names; raise SettingsError for an unknown name."""
+def _facts(prepared: Prepared, split: Split) -> dict[str, Any]:
+    """Return what results say of the data."""
+    return {
+        "name": prepared.manifest["source"]["name"],
+        "fingerprint": prepared.fingerprint,
+        "split": split,
+        "item_noun": prepared.noun.to_json(),
+        "n_items": len(prepared.items),
+    }
+
+
+@contextmanager
+def _result_folder(
+    out: Path | str | None, tasks: Sequence[Task], item_ids: NDArray[Any], *, rankings: bool
+) -> Iterator[tuple[Path | None, Callable[[str, int, RankedLists], None] | None]]:
+    """Yield a temporary folder that becomes ``out``, with the items of the tasks, and what writes lists into it."""
+    from tastevec.evaluation.rankings import lists_writer, write_task_items
+
+    if out is None:
+        yield None, None
+        return
+    with atomic_folder(Path(out), marker_file=RESULTS_FILE) as folder:
+        write_task_items(folder, tasks, item_ids)
+        with lists_writer(folder / RANKINGS_FILE, item_ids) if rankings else nullcontext() as on_lists:
+            yield folder, on_lists
+
+
+def _strong_baselines(scale: ValueScale, without: Sequence[str]) -> list[BaselineSpec]:
+    """Return the strong baselines without those of these names; raise SettingsError for an unknown name."""
+    from tastevec.evaluation.mult_vae import mult_vae
+    from tastevec.evaluation.registry import strong_baselines
+
+    specs = [*strong_baselines(scale=scale), mult_vae(scale=scale)]
     known = [spec.name for spec in specs]
     for name in without:
         if name not in known:
@@ -205,16 +246,39 @@ def _others(specs: Sequence[BaselineSpec], without: Sequence[str]) -> list[Basel
     return [spec for spec in specs if spec.name not in without]
 
 
-def _check_settings(
-    folders: Sequence[Path], *, seed: int, seeds: int, tune: bool, tuned: Path | str | None
-) -> None:
-    """Raise SettingsError for settings that contradict each other, and for folders that share a name."""
-    if seeds < 1:
-        raise SettingsError(f"seeds: {seeds}. Expected at least 1.")
+def _settings(
+    specs: Sequence[BaselineSpec],
+    prepared: Prepared,
+    horizons: Sequence[Horizon],
+    *,
+    seed: int,
+    tune: bool,
+    tuned: Path | str | None,
+    progress: Progress,
+) -> BaselineSettings:
+    """Return the settings of the baselines: tuned now or before, or the published ones."""
+    from tastevec.evaluation.dataset import EvalDataset
+    from tastevec.evaluation.registry import published_settings
+    from tastevec.evaluation.tuning import read_tuned_settings
+    from tastevec.evaluation.tuning import tune as tune_baselines
+
     if tune and tuned is not None:
         raise SettingsError(f"tune: True, and tuned: {tuned}. Expected at most one of them.")
+    if tune:
+        validation = EvalDataset.of(prepared, "validation")
+        return tune_baselines(specs, validation, horizons=horizons, seed=seed, progress=progress)
+    if tuned is not None:
+        return read_tuned_settings(Path(tuned), specs, horizons=horizons, fingerprint=prepared.fingerprint)
+    return published_settings(specs, horizons)
+
+
+def _check_settings(folders: Sequence[str], lists: Mapping[str, Any], *, seed: int, seeds: int) -> None:
+    """Raise SettingsError for settings out of range, and for systems that share a name."""
+    if seeds < 1:
+        raise SettingsError(f"seeds: {seeds}. Expected at least 1.")
     if seed < 0:
         raise SettingsError(f"seed: {seed}. Expected at least 0.")
-    names = [folder.name for folder in folders]
-    if len(set(names)) < len(names):
-        raise SettingsError(f"model folders: {', '.join(names)}. Expected unique names. Rename one.")
+    if len(set(folders)) < len(folders):
+        raise SettingsError(f"model folders: {', '.join(folders)}. Expected unique names. Rename one.")
+    if both := lists.keys() & {*folders}:
+        raise SettingsError(f"lists: {both.pop()}, which is a model, too. Expected another name.")
