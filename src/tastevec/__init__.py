@@ -15,7 +15,8 @@
     tv.evaluate("model", "prepared", "results")    # on held-out users, against baselines
     tv.compare(["results", "older"])
 
-Also `fetch` and `describe` for data sets, `align` for the spaces of two models. Every error is a `TastevecError`. The command
+Also `fetch` and `describe` for data sets, `align` for the spaces of two models, `UserEmbedder` for
+scikit-learn. Every error is a `TastevecError`. The command
 ``tastevec`` has the same names; documentation of a function: ``help(tv.fit)``.
 """
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from tastevec.serving.align import Alignment, align
     from tastevec.serving.embeddings import Embeddings, ItemEmbeddings
     from tastevec.serving.recommender import Recommender, load
+    from tastevec.sklearn import UserEmbedder
 
 __all__ = [
     "Alignment",
@@ -68,6 +70,7 @@ __all__ = [
     "TastevecWarning",
     "TrainingError",
     "UnknownItemError",
+    "UserEmbedder",
     "align",
     "compare",
     "describe",
@@ -92,6 +95,7 @@ _MODULES = {
     "Embeddings": "tastevec.serving.embeddings",
     "ItemEmbeddings": "tastevec.serving.embeddings",
     "Recommender": "tastevec.serving.recommender",
+    "UserEmbedder": "tastevec.sklearn",
     "align": "tastevec.serving.align",
     "compare": "tastevec.evaluation.compare",
     "describe": "tastevec.pipelines.prepare",

@@ -94,7 +94,7 @@ def parse(
             f"{next(iter(how))}: {where} are no table. Expected it with a table. Leave it out."
         )
     if listed:
-        return parse_users([_given(interactions, where)], model, lambda _: where)
+        return parse_users([split_interactions(interactions, where)], model, lambda _: where)
     if by_user:
         return _parse_mapping(interactions, model, where)
     return parse_table(interactions, model, where, how or {})
@@ -141,7 +141,7 @@ def parse_users(
 _Names = tuple[str, str, str]
 
 
-def _given(interactions: Iterable[Any], where: str) -> Given:
+def split_interactions(interactions: Iterable[Any], where: str) -> Given:
     """Return the interactions of a list: IDs, (ID, value) or (ID, value, time)."""
     items, values, times = [], [], []
     for row, one in enumerate(interactions):
@@ -173,7 +173,7 @@ def _parse_mapping(interactions: Mapping[Any, Any], model: ModelReading, where: 
         user = one_id(key, place, "user ID")
         if not isinstance(own, list | tuple | np.ndarray):
             raise DataError(f"{place}: {type(own).__name__}. Expected the list of one user's interactions.")
-        given = _given(own.tolist() if isinstance(own, np.ndarray) else own, place)
+        given = split_interactions(own.tolist() if isinstance(own, np.ndarray) else own, place)
         users[user] = (
             Given(*(a + b for a, b in zip(users[user], given, strict=True))) if user in users else given
         )
