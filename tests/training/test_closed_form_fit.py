@@ -14,7 +14,13 @@ from tastevec.model.closed_form import standardized
 from tastevec.model.geometry import Geometry
 from tastevec.training.closed_form import _parts, fit_closed_form
 from tastevec.training.teacher import TeacherSettings, fit_factors, known_of
-from tastevec.training.teacher_search import Question, _Pool, choose_teacher, weigh_transformer
+from tastevec.training.teacher_search import (
+    Question,
+    _Pool,
+    choose_content,
+    choose_teacher,
+    weigh_transformer,
+)
 from users import users
 
 N = 40
@@ -103,6 +109,14 @@ def test_shrinkage_serves_short_histories_and_costs_complete_ones_next_to_nothin
             gains[shrinkage, length] = question.gains(scores).mean()
     assert gains[(most, fading), 2] > 1.05 * gains[(0.0, 1.0), 2]
     assert gains[(most, fading), 100] > 0.98 * gains[(0.0, 1.0), 100]
+
+
+def test_content_of_rare_items_is_taken_where_it_costs_nothing(model):
+    same: dict = {"reading": READING, "order": "timestamp"}
+    assert choose_content({0.0: model, 3.0: model, 30.0: model}, VALIDATION, **same) == 30
+    worse = replace(model, table=model.table * (np.arange(8) == 2).astype(np.float32))
+    assert choose_content({0.0: model, 3.0: model, 30.0: worse}, VALIDATION, **same) == 3
+    assert choose_content({0.0: model, 30.0: worse}, VALIDATION.last(1), **same) == 10  # nobody has a task
 
 
 def test_pool_of_a_small_catalog_has_the_gains_of_all_scores():

@@ -131,6 +131,8 @@ def _sums(facts: dict[str, Any]) -> str:
         lines.append(
             f"{share} of the ratings are below the middle of the scale, over 40 %: dislike_weight changes nothing"
         )
+    if users := chosen.get("content_users"):
+        lines.append(f"item vectors: half from content at {users:g} training users, more of it with fewer")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tastevec.data.inputs import N_TIME_GAP_BINS
-from tastevec.items.cold_start import InitialVectors, initial_vectors
+from tastevec.items.cold_start import SHRINKAGE_USERS, InitialVectors, initial_vectors
 from tastevec.items.linalg import one_blas_thread
 from tastevec.model.closed_form import TRANSFORMER, ClosedForm
 from tastevec.model.config import TasteConfig
@@ -26,7 +26,7 @@ from tastevec.training.closed_form import fit_closed_form
 from tastevec.training.distributed import rank
 from tastevec.training.settings import TasteSettings
 from tastevec.training.teacher import TeacherSettings, low_share
-from tastevec.training.teacher_search import choose_teacher, weigh_transformer
+from tastevec.training.teacher_search import choose_content, choose_teacher, weigh_transformer
 from tastevec.training.trainer import encoded, train_encoder, validate
 
 if TYPE_CHECKING:
@@ -36,12 +36,14 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
     from transformers import TrainerCallback
 
+    from tastevec.data.histories import Histories
     from tastevec.model.direction import DirectionEncoder
     from tastevec.model.note import NoteEncoder
     from tastevec.training.trainer import TrainingRun
 
 _FOLD_USERS: Final = 2_000  # whose vectors the geometry is fitted to; more do not change it
 _FOLD_CHUNK: Final = 256
+_CONTENT_USERS: Final = (0.0, 3.0, SHRINKAGE_USERS, 30.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,13 +142,29 @@ def _closed_form(
         steps=settings.item_vector_steps,
         vectors=None if given is None else given.vectors,
     )
-    initial = given
+    initial, facts = given, {**chosen.as_json(), "low_ratings": round(low_share(train, scale), 4)}
     if initial is None:
-        counts = np.bincount(train.once().items, minlength=n_items)
-        initial = initial_vectors(model.table, features, counts)
-    facts = {**chosen.as_json(), "low_ratings": round(low_share(train, scale), 4)}
+        initial, facts["content_users"] = _with_content(run, model, features, train)
     facts["dislikes"] = bool(model.push.any())
     return dataclasses.replace(model, table=initial.vectors), facts, initial.origins
+
+
+def _with_content(
+    run: TrainingRun, model: ClosedForm, features: csr_matrix | NDArray[np.float32], train: Histories
+) -> tuple[InitialVectors, float]:
+    """Return the item vectors, those of rare items nearer to what their content predicts; and how rare these are."""
+    counts = np.bincount(train.once().items, minlength=features.shape[0])
+    mixed = {
+        users: initial_vectors(model.table, features, counts, shrinkage=users) for users in _CONTENT_USERS
+    }
+    assert isinstance(run.settings, TasteSettings)
+    users = SHRINKAGE_USERS
+    if run.settings.tune and (mixed[0.0].vectors != mixed[users].vectors).any():
+        run.stage("content of rare items")
+        models = {some: dataclasses.replace(model, table=each.vectors) for some, each in mixed.items()}
+        same: dict[str, Any] = {"order": run.order, "seed": run.settings.seed}
+        users = choose_content(models, run.validation, reading=run.input_config, **same)
+    return mixed[users], users
 
 
 def _initial(vectors: NDArray[np.float32], run: TrainingRun, settings: TasteSettings) -> TasteEncoder:

@@ -16,6 +16,7 @@ from tastevec.data.topk import rank_items
 from tastevec.errors import TastevecWarning
 from tastevec.evaluation.metrics import hits_at, ndcg, ranks_of
 from tastevec.evaluation.tasks import build_task, reason_to_skip
+from tastevec.items.cold_start import SHRINKAGE_USERS
 from tastevec.model.closed_form import SparseRegression, reads_order, standardized
 from tastevec.training.teacher import (
     GradedProducts,
@@ -65,6 +66,7 @@ _CUT: Final = (1, 3, 5, 10, 20, 50)
 _MOST: Final = (0.5, 1.0, 2.0, 4.0)
 _FADINGS: Final = (2.0, 4.0, 8.0, 12.0, 16.0, 24.0)
 _LOSS: Final = 0.0075  # of the quality of complete histories
+_CONTENT_LOSS: Final = 0.001  # of the quality of all tasks
 _POOLED: Final = 150  # first items of a component: what none has among them is not first in a sum
 _POOLED_USERS: Final = 256  # scored at once
 _TRANSFORMER: Final = (0.2, 0.35, 0.7, 1.4, 2.8, 5.0)
@@ -333,6 +335,40 @@ def weigh_transformer(
         for weight in _TRANSFORMER
     ]
     return (_improve(questions.gains(without), candidates, _MORE_CAUTION) or (0.0, []))[0]
+
+
+def choose_content(
+    models: Mapping[float, ClosedForm],
+    validation: Histories,
+    *,
+    reading: InputConfig,
+    order: Order,
+    seed: int = 42,
+) -> float:
+    """Return the most content that costs next to nothing on validation users, who hardly have the rare items that it helps.
+
+    Args:
+        models: By the users at whom an item's own vector and that predicted from its content weigh the same, ascending, the
+            closed form with such item vectors.
+        validation: Validation users; 800 at most are used.
+        reading: What is read of a history.
+        order: Where the order comes from.
+        seed: Of the draws.
+    """
+    users = validation.sample(_MAX_USERS, seed)
+    of_any = next(iter(models.values()))
+    data = _Data(users, users, len(of_any.mean), reading.scale, order, 0, seed)
+    questions = [*data.questions("overall").each, *data.questions("next").each]
+    if not questions:
+        return SHRINKAGE_USERS
+    means = np.empty((len(models), len(questions)))
+    for row, model in enumerate(models.values()):
+        for column, question in enumerate(questions):
+            chunks = question.task.inputs.chunks(_POOLED_USERS)
+            found = [model.encode(question.task.horizon, reading.arrays(some)) for some in chunks]
+            means[row, column] = question.gains(np.concatenate(found) @ model.vectors.T).mean()
+    relative = (means / np.maximum(means[0], _NOTHING)).mean(axis=1)
+    return [*models][int(np.flatnonzero(relative >= (1 - _CONTENT_LOSS) * relative.max())[-1])]
 
 
 _Move: TypeAlias = tuple[str, tuple[float, ...] | None]
