@@ -2,7 +2,7 @@
 
 A random tenth of the items that training users interacted with is removed from training and validation; test users keep theirs,
 and their positives among the removed items are held out. Baselines: the items most similar by content, random, and the model
-trained with all items.
+trained with all items. And the model trained without them, with each kind of content taken away, and from each kind alone.
 
 Dimensions: B users, N items, D numbers a vector.
 """
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from experiment import TINY, interval, ratio, small_world, train
 from pyarrow import parquet
+from scipy import sparse
 
 from tastevec.data.files import atomic_folder
 from tastevec.data.histories import NO_TIMESTAMP, Histories
@@ -26,8 +27,9 @@ from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.metrics import unit_rows
-from tastevec.evaluation.scorers import measure
+from tastevec.evaluation.scorers import EncodedScorer, measure
 from tastevec.evaluation.tasks import Task, build_task, hold_out
+from tastevec.items.cold_start import NORM_SCALE, content_regression, load_item_features
 from tastevec.pipelines.evaluate import model_runs
 from tastevec.schema import (
     FEATURES_FILE,
@@ -41,6 +43,7 @@ from tastevec.schema import (
     Horizon,
     TaskId,
 )
+from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.value_scale import ValueScale
     from tastevec.evaluation.scorers import Scorer
+    from tastevec.model.closed_form import ClosedForm
 
 SHARE = 0.1
 WITHOUT, WITH_ALL = "taste, trained without them", "taste, trained with all items"
@@ -98,6 +102,9 @@ def measured(run: Run) -> dict[str, Any]:
         "settings": dict(runs[WITHOUT].settings),
         **_cold(models, datasets, cold, run.seed),
         "warm": _warm(models, datasets["test"], cold, run.seed),
+        "kinds": _kinds(
+            without, cut, _tasks(datasets["test"].held_out_users, cold, prepared.scale), run.seed
+        ),
     }
 
 
@@ -263,3 +270,46 @@ def _warm(
             row = {"task": task.name, "metric": metric, "n_users": len(task)}
             rows.append(row | means | ratio(without, with_all, seed))
     return rows
+
+
+def _kinds(model: Path, cut: Prepared, tasks: dict[str, Task], seed: int) -> list[dict[str, Any]]:
+    """Return how `overall` ranks cold items whose vectors are predicted without each kind of content, and from each alone."""
+    bundle = load(model, runtime="torch").bundle
+    closed_form, n_items = bundle.model.closed_form, len(cut.item_ids)
+    counts = np.bincount(cut.histories.take(cut.users_in("train")).once().items, minlength=n_items)
+    features, raw = load_item_features(cut.folder)
+    blocks = features.blocks(raw)
+    columns = np.cumsum([0, *(block.shape[1] for block in blocks.values())])
+    rows = features.normalize(raw).tocsc()
+    there = {
+        name: rows[:, start:end]
+        for name, start, end in zip(blocks, columns[:-1], columns[1:], strict=True)
+        if rows[:, start:end].nnz
+    }
+    sets = {"all": [*there]}
+    sets |= {f"without {name}": [other for other in there if other != name] for name in there}
+    sets |= {f"{name} alone": [name] for name in there}
+    found: dict[tuple[str, str], NDArray[np.float64]] = {}
+    for content, names in sets.items():
+        if not names:
+            continue
+        some = sparse.hstack([there[name] for name in names], "csr")
+        slopes, mean = content_regression(some, closed_form.table, counts)
+        predicted = NORM_SCALE * (some @ slopes.astype(np.float64) + mean)
+        table = np.where(counts[:, None] > 0, closed_form.table, predicted).astype(np.float32)
+        changed = replace(closed_form, table=table)
+
+        def encode(
+            histories: Histories, horizon: Horizon, model: ClosedForm = changed
+        ) -> NDArray[np.float32]:
+            return model.encode(horizon, bundle.reading.arrays(histories))
+
+        scorer = EncodedScorer(content, "", table, encode, "overall")
+        for candidates, task in tasks.items():
+            found[candidates, content] = _values(scorer, task, n_items, "overall")[SELECTED_BY]
+    return [
+        {"candidates": candidates, "content": content, "metric": SELECTED_BY}
+        | interval(values, seed)
+        | {"difference": interval(values - found[candidates, "all"], seed)}
+        for (candidates, content), values in found.items()
+    ]

@@ -646,6 +646,16 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             },
             "warm",
         ),
+        Table(
+            {
+                "overall, vectors of cold items from": "{content}",
+                "among all items, NDCG@100": "{all items:±.3f}",
+                "minus that of all content": "{all items[difference]:[+.3f]}",
+                "among cold items, NDCG@100": "{cold items:±.3f}",
+                "minus that of all content ": "{cold items[difference]:[+.3f]}",
+            },
+            lambda results: pivoted(results.get("kinds", ()), ("content",), "{candidates}"),
+        ),
     ),
     "explanations": (
         "explanations",
