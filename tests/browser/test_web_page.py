@@ -63,7 +63,7 @@ def test_page_first_visit_shows_the_example_profile(visit):
 def test_strip_bars_show_sign_and_size_of_each_dimension(visit, app_state):
     page = visit()
     ratings = [(item["item_id"], item["value"]) for item in app_state.example["interactions"]]
-    vector = app_state.model.encode(ratings, horizon="next").tolist()
+    vector = app_state.model.encode(ratings).tolist()
     bars = page.locator("#strip-track i")
     expect(bars).to_have_count(len(vector))
     assert bars.evaluate_all("bars => bars.map((bar) => bar.className)") == [
@@ -144,7 +144,7 @@ def test_tag_slider_dragged_changes_the_recommendations(visit, horizon):
 def test_page_after_reload_has_the_same_ratings_adjustments_and_horizon(visit, ready):
     page = visit()
     rate(page, FIVE[1], 1)
-    page.get_by_text("Overall taste", exact=True).click()
+    page.get_by_text("What's next", exact=True).click()
     adjust(page, ["ArrowLeft"] * 4)
     before = recommended(page)
     amounts = page.locator("[data-tag-slider]").evaluate_all("all => all.map((each) => each.value)")
@@ -152,7 +152,7 @@ def test_page_after_reload_has_the_same_ratings_adjustments_and_horizon(visit, r
     ready(page)
     expect(page.locator("#rated-list li")).to_have_count(12)
     expect(page.locator("#example-text")).to_contain_text("with your changes")
-    expect(page.get_by_role("radio", name="Overall taste")).to_be_checked()
+    expect(page.get_by_role("radio", name="What's next")).to_be_checked()
     assert page.locator("[data-tag-slider]").evaluate_all("all => all.map((each) => each.value)") == amounts
     assert recommended(page) == before
 
@@ -202,12 +202,12 @@ def test_map_with_the_keyboard_selects_an_item(visit):
 def test_horizon_change_changes_the_recommendations(visit):
     page = visit()
     before = recommended(page)
-    page.get_by_text("Overall taste", exact=True).click()
-    expect(page.locator("#strip-print")).to_contain_text("overall")
-    quiet(page)
-    assert recommended(page) != before
     page.get_by_text("What's next", exact=True).click()
     expect(page.locator("#strip-print")).to_contain_text("next")
+    quiet(page)
+    assert recommended(page) != before
+    page.get_by_text("Overall taste", exact=True).click()
+    expect(page.locator("#strip-print")).to_contain_text("overall")
     quiet(page)
     assert recommended(page) == before
 
@@ -225,9 +225,7 @@ def test_export_and_import_restore_the_ratings(visit, app_state, tmp_path):
     assert exported["ratings"][-1]["rating"] == 4
     assert len(exported["ratings"]) == 12
     assert exported["vector"] == pytest.approx(
-        app_state.model.encode(
-            [(item["item_id"], item["rating"]) for item in exported["ratings"]], horizon="next"
-        ).tolist(),
+        app_state.model.encode([(item["item_id"], item["rating"]) for item in exported["ratings"]]).tolist(),
         abs=1e-4,
     )
     assert [tag["tag"] for tag in exported["tags"]] == page.locator("#tag-list .tag-name").all_inner_texts()

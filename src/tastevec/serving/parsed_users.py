@@ -243,7 +243,7 @@ def report_unknown(
     stacklevel: int,
     where: str = "interactions",
 ) -> None:
-    """Warn of unknown items, or refuse them, and say the notes of the reading.
+    """Warn of unknown items, or refuse them as `refuse_unknown` does, and say the notes of the reading.
 
     Args:
         users: What was read.
@@ -252,11 +252,6 @@ def report_unknown(
         stacklevel: Of the warnings.
         where: The name of the argument, for messages.
 
-    Raises:
-        SettingsError: ``unknown`` is none of the choices.
-        UnknownItemError: There are some, and ``unknown`` is "raise".
-        DataError: Hardly an item is known, and ``unknown`` is not "ignore".
-
     Warns:
         TastevecWarning: There are some, and ``unknown`` is "warn"; or there are notes.
     """
@@ -264,6 +259,25 @@ def report_unknown(
         raise SettingsError(f"unknown: {unknown!r}. Expected {', '.join(get_args(Unknown))}.")
     for note in users.notes:
         warnings.warn(f"{where}: {note}", TastevecWarning, stacklevel=stacklevel)
+    refuse_unknown(users, unknown, catalog, where)
+    total, known = int(users.n_interactions.sum()), int(users.n_known.sum())
+    if total > known and unknown == "warn":
+        count = f"{total - known:,} of {total:,} interactions are" if total > 1 else "the only interaction is"
+        example = short(next(one for own in users.unknown for one in own))
+        warnings.warn(
+            f"{where}: {count} with an item that is not in the catalog ({catalog}), such as {example}, and ignored",
+            TastevecWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def refuse_unknown(users: ParsedUsers, unknown: Unknown, catalog: str, where: str) -> None:
+    """Refuse unknown items; see `report_unknown`.
+
+    Raises:
+        UnknownItemError: There are some, and ``unknown`` is "raise".
+        DataError: Hardly an item is known, and ``unknown`` is not "ignore".
+    """
     total, known = int(users.n_interactions.sum()), int(users.n_known.sum())
     if total == known or unknown == "ignore":
         return
@@ -275,12 +289,6 @@ def report_unknown(
         )
     check_known(
         known, total, where, f"The ids here are such as {example}. Correct them, or pass unknown='ignore'."
-    )
-    count = f"{total - known:,} of {total:,} interactions are" if total > 1 else "the only interaction is"
-    warnings.warn(
-        f"{where}: {count} with an item that is not in the catalog ({catalog}), such as {example}, and ignored",
-        TastevecWarning,
-        stacklevel=stacklevel,
     )
 
 

@@ -92,7 +92,7 @@ _DETAILS = {
     "int_parsing": "{found}. Expected an integer",
     "int_parsing_size": "{found}. Expected an integer of fewer digits",
     "invalid_id": "{found}. Expected an item ID: an integer of at most 63 bits, or a string of 1 to 1,000 characters without control characters",
-    "invalid_time": "{found}. Expected a timestamp: Unix seconds as an integer, or ISO 8601 as a string",
+    "invalid_time": "{found}. Expected a timestamp: Unix seconds as a number, or ISO 8601 as a string",
     "invalid_condition": "{found}. Expected a number or a text of at most 1,000 characters, or a list of 1 to 100 of these",
     "invalid": "{message}",  # a check of the request schemas
     "less_than": "{found}. Expected less than {lt:g}",

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, GetPydanticSchema, WithJsonSchema
 from pydantic_core import core_schema
 
-from tastevec.schema import CONTROL_CHARACTERS, Horizon
+from tastevec.schema import CONTROL_CHARACTERS, Horizon, Unknown
 
 _MAX_ID_LENGTH = 1_000
 _MAX_ID = 2**63 - 1
@@ -37,6 +37,7 @@ _TIME_SCHEMA = core_schema.custom_error_schema(
     core_schema.union_schema(
         [
             core_schema.int_schema(strict=True, ge=0, le=_MAX_TIMESTAMP),
+            core_schema.float_schema(strict=True, ge=0, le=_MAX_TIMESTAMP),
             core_schema.str_schema(strict=True, min_length=1, max_length=_MAX_TIME_LENGTH),
         ]
     ),
@@ -44,12 +45,12 @@ _TIME_SCHEMA = core_schema.custom_error_schema(
     custom_error_message="not a timestamp",
 )
 Timestamp = Annotated[
-    int | str,
+    float | str,
     GetPydanticSchema(lambda _kind, _handler: _TIME_SCHEMA),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": _MAX_TIMESTAMP},
+                {"type": "number", "minimum": 0, "maximum": _MAX_TIMESTAMP},
                 {"type": "string", "minLength": 1, "maxLength": _MAX_TIME_LENGTH},
             ]
         }
@@ -96,6 +97,14 @@ HorizonField = Annotated[
     Field(
         description="`next`: what the user is likely to want next (order-aware). "
         "`overall`: long-term preferences (order-free)."
+    ),
+]
+
+UnknownPolicy = Annotated[
+    Unknown,
+    Field(
+        description="What happens to interactions with items that are not in the catalog: `warn` and `ignore` ignore them and list "
+        "them in the response, `raise` is an error. With `warn`, it is one if under 5 % of 20 or more are with a known item."
     ),
 ]
 

@@ -26,7 +26,7 @@ from tastevec.serving.service.responses import AppState
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tastevec.schema import Horizon
+    from tastevec.schema import Horizon, Unknown
     from tastevec.serving.filters import ItemFilter
     from tastevec.serving.parsed_users import ParsedUsers
 
@@ -82,10 +82,8 @@ class Work:
         known: dict[str, Any] = {"space": state.space, "horizon": self.horizon}
         if self.chosen is not None:
             known["unknown"] = self.chosen.unknown
-        facts = {
-            name: known[name] if name in known else getattr(self.request, name)
-            for name in self.operation.facts
-        }
+        names = self.operation.facts if self.users is not None else ()
+        facts = {name: known[name] if name in known else getattr(self.request, name) for name in names}
         key = "items" if self.users is None else "users"
         return to_json(facts)[:-1] + (b'"' if not facts else b',"') + key.encode() + b'":['
 
@@ -154,9 +152,11 @@ class Operation(NamedTuple):
             vectors = None
             if given:
                 vectors = UserVectors(responses.given_vectors(state, given), np.ones(len(given), np.float32))
-            parsed = state.parse(users or [schemas.User(interactions=[])] * len(given), self.where)
+            unknown: Unknown = getattr(request, "unknown", "warn")
+            none = [schemas.User(interactions=[])] * len(given)
+            parsed = state.parse(users or none, self.where, unknown)
             if isinstance(request, schemas.Filters):
-                work = replace(work, chosen=responses.item_filter(state, request))
+                work = replace(work, chosen=responses.item_filter(state, request, unknown))
             work = replace(work, users=parsed, vectors=vectors, request=_without(request))
         elif item_ids := getattr(request, "item_ids", []):
             work = replace(work, items=responses.item_indices(state, item_ids))
@@ -241,7 +241,8 @@ def _recommend(
     )
     explained = responses.add_contributions(state, users, vectors.vectors, recommended, request, check)
     return [
-        {"items": items, **counts} for items, counts in zip(explained, responses.counts(users), strict=True)
+        {"items": items, "n_missing": request.k - len(items), **counts}
+        for items, counts in zip(explained, responses.counts(users), strict=True)
     ]
 
 
@@ -269,7 +270,7 @@ def _steer(
         state, users, steered.vectors, request.k, request.horizon, chosen
     )
     return [
-        {"vector": vector, "norm": norm, "items": items, **counts}
+        {"vector": vector, "norm": norm, "items": items, "n_missing": request.k - len(items), **counts}
         for vector, norm, items, counts in zip(
             steered.vectors.tolist(),
             steered.norms.tolist(),
@@ -304,12 +305,13 @@ def _explain_items(state: AppState, request: schemas.ExplainRequest, items: list
     return responses.item_tags(state, items, request.tags)
 
 
+_ENCODED: Final = ("space", "horizon", DISLIKE_WEIGHT)
 OPERATIONS: Final[Mapping[str, Operation]] = {
-    "encode": Operation(schemas.EncodeRequest, _encode, facts=("space", "horizon", DISLIKE_WEIGHT)),
-    "recommend": Operation(schemas.RecommendRequest, _recommend, facts=("space", "unknown")),
+    "encode": Operation(schemas.EncodeRequest, _encode, facts=_ENCODED),
+    "recommend": Operation(schemas.RecommendRequest, _recommend, facts=(*_ENCODED, "unknown")),
     "similar-users": Operation(schemas.SimilarUsersRequest, _similar_users),
-    "explain": Operation(schemas.ExplainRequest, _explain, _explain_items),
-    "steer": Operation(schemas.SteerRequest, _steer, facts=("space", "unknown")),
+    "explain": Operation(schemas.ExplainRequest, _explain, _explain_items, facts=("horizon",)),
+    "steer": Operation(schemas.SteerRequest, _steer, facts=(*_ENCODED, "unknown")),
     "items": Operation(schemas.TitleQuery, items=_search_titles),
     "similar-items": Operation(schemas.SimilarItemsRequest, items=_similar_items),
     # Of stored users: their vectors, the query of a search, and the items nearest to the users that it finds.

@@ -23,7 +23,7 @@ from tastevec.serving.interactions import (
     Given,
     parse_users,
 )
-from tastevec.serving.parsed_users import ModelReading, ParsedUsers
+from tastevec.serving.parsed_users import ModelReading, ParsedUsers, refuse_unknown
 from tastevec.serving.service import schemas
 from tastevec.serving.service.catalog import Catalog, example_user
 from tastevec.serving.service.error_messages import Problem, format_value, problem_of
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.items.tag_directions import TagDirections
+    from tastevec.schema import Unknown
     from tastevec.serving.encoder import UserVectors
     from tastevec.serving.explain import TagExplanation
     from tastevec.serving.filters import ItemFilter
@@ -67,20 +68,27 @@ class AppState:
         """The ID of the embedding space."""
         return self.model.bundle.space
 
-    def parse(self, users: Sequence[User], where: str = "users[{}].interactions") -> ParsedUsers:
+    def parse(
+        self, users: Sequence[User], where: str = "users[{}].interactions", unknown: Unknown = "warn"
+    ) -> ParsedUsers:
         """Return the histories of users; ``where`` is the location of their interactions.
 
         Raises:
-            Problem: An ID, a value or a timestamp is invalid, or a value is off the scale of the model.
+            Problem: An ID, a value or a timestamp is invalid, or a value is off the scale of the model; or items are unknown and
+                ``unknown`` does not allow it.
         """
         names = ("item_id", "value", "timestamp")
         if any(one.event is not None for user in users for one in user.interactions):
             self._check_events(users, where)
             names = ("item_id", "event", "timestamp")
         try:
-            return parse_users(list(map(_given, users)), self.reading, where.format, names)
+            parsed = parse_users(list(map(_given, users)), self.reading, where.format, names)
+            refuse_unknown(parsed, unknown, self.model.bundle.noun.counted(len(self.catalog)), "interactions")
         except InvalidInteractionError as error:
             raise Problem(422, "invalid_data", str(error), error.where) from None
+        except TastevecError as error:
+            raise problem_of(error) from None
+        return parsed
 
     def _check_events(self, users: Sequence[User], where: str) -> None:
         """Refuse events of a model that was not trained on events, and an event with a value."""
@@ -277,14 +285,14 @@ def recommended_items(
     ]
 
 
-def item_filter(state: AppState, request: Filters) -> ItemFilter:
-    """Return which items a request accepts; items that are not in the catalog are ignored.
+def item_filter(state: AppState, request: Filters, unknown: Unknown) -> ItemFilter:
+    """Return which items a request accepts; items that are not in the catalog are ignored, or refused.
 
     Raises:
-        Problem: No item is left, or a column or a value does not exist.
+        Problem: No item is left, or a column or a value does not exist; or an item is refused.
     """
     try:
-        return state.model.item_filter("ignore", **request.filters)
+        return state.model.item_filter("ignore" if unknown == "warn" else unknown, **request.filters)
     except TastevecError as error:
         found = problem_of(error)
         found.where = next(

@@ -15,7 +15,16 @@ from tastevec.schema import (
     FeedbackKind,
     Horizon,
 )
-from tastevec.serving.service.fields import Condition, DislikeWeight, HorizonField, ItemId, K, Tags, Timestamp
+from tastevec.serving.service.fields import (
+    Condition,
+    DislikeWeight,
+    HorizonField,
+    ItemId,
+    K,
+    Tags,
+    Timestamp,
+    UnknownPolicy,
+)
 
 MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED, MAX_NEIGHBORS = 256, 20_000, 256, 16, 12_800
 
@@ -153,6 +162,7 @@ class EncodeRequest(_Request):
     users: Users
     horizon: HorizonField = "overall"
     dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
+    unknown: UnknownPolicy = "warn"
 
 
 class RecommendRequest(Filters):
@@ -162,6 +172,7 @@ class RecommendRequest(Filters):
     k: K = 10
     horizon: HorizonField = "overall"
     dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
+    unknown: UnknownPolicy = "warn"
     tags: Tags = Field(default_factory=dict)
     contributions: Annotated[
         int,
@@ -194,6 +205,7 @@ class SimilarUsersRequest(_Request):
     users: Users
     k: K = 10
     dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
+    unknown: UnknownPolicy = "warn"
 
     @model_validator(mode="after")
     def _limit_results(self) -> Self:
@@ -221,6 +233,7 @@ class ExplainRequest(_OneOfTwo):
     contributions: Annotated[int, Field(ge=0, le=20, description="Contributions of rated items per tag.")] = 3
     horizon: HorizonField = "overall"
     dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
+    unknown: UnknownPolicy = "warn"
 
 
 class SteerRequest(_OneOfTwo, Filters):
@@ -235,6 +248,7 @@ class SteerRequest(_OneOfTwo, Filters):
     k: K = 10
     horizon: HorizonField = "overall"
     dislike_weight: DislikeWeight = DEFAULT_DISLIKE_WEIGHT
+    unknown: UnknownPolicy = "warn"
 
 
 class _Response(BaseModel):
@@ -313,6 +327,10 @@ UnknownListed = Annotated[
     list[ItemId],
     Field(description="Items of `exclude` and `only` that are not in the catalog; ignored."),
 ]
+NMissing = Annotated[
+    int,
+    Field(ge=0, description="Items fewer than `k`, as no more are left; 0 for a complete list."),
+]
 NKnown = Annotated[int, Field(ge=0, description="Interactions with an item of the catalog.")]
 Vector = Annotated[
     list[float], Field(description="Of unit length; comparable only with vectors of the same space.")
@@ -331,12 +349,15 @@ class EncodedUser(_Response):
     unknown: Unknown
 
 
-class EncodeResponse(_Response):
-    """User vectors, in the order of the request."""
-
+class _Encoded(_Response):
     space: str
     horizon: Horizon
     dislike_weight: float
+
+
+class EncodeResponse(_Encoded):
+    """User vectors, in the order of the request."""
+
     users: list[EncodedUser]
 
 
@@ -344,14 +365,14 @@ class RecommendedUser(_Response):
     """Recommendations for one user, best first."""
 
     items: list[RecommendedItem]
+    n_missing: NMissing
     n_known: NKnown
     unknown: Unknown
 
 
-class RecommendResponse(_Response):
+class RecommendResponse(_Encoded):
     """Recommendations, in the order of the request."""
 
-    space: str
     unknown: UnknownListed
     users: list[RecommendedUser]
 
@@ -362,14 +383,14 @@ class SteeredUser(_Response):
     vector: Vector
     norm: Norm
     items: list[ScoredItem]
+    n_missing: NMissing
     n_known: NKnown
     unknown: Unknown
 
 
-class SteerResponse(_Response):
+class SteerResponse(_Encoded):
     """Steered users, in the order of the request."""
 
-    space: str
     unknown: UnknownListed
     users: list[SteeredUser]
 
@@ -428,7 +449,7 @@ class UserNeighbors(_Response):
 
 
 class SimilarUsersResponse(_Response):
-    """Neighbors per user, in the order of the request."""
+    """Neighbors per user, in the order of the request; of horizon overall."""
 
     users: list[UserNeighbors]
 
@@ -465,8 +486,9 @@ class ExplainedItem(_NamedItem):
 
 
 class ExplainResponse(_Response):
-    """Users, or items, in tags; only the requested key is present."""
+    """Users, or items, in tags; only the requested key is present. Of users, the horizon is, too."""
 
+    horizon: Horizon | None = None
     users: list[ExplainedUser] = []
     items: list[ExplainedItem] = []
 

@@ -56,14 +56,16 @@ export const items = (query, limit) =>
   send("items", `v1/items?${new URLSearchParams({ query, limit })}`).then((response) => response.items);
 
 const first = (response) => response.users[0];
+// The page shows which items are unknown: the model may have changed since they were rated.
+const of = (user) => ({ users: [user], unknown: "ignore" });
 // `how` is the horizon and the weight of dislikes, where they are not the defaults of the service.
-export const encode = (user, how, channel = "vector") => send(channel, "v1/encode", { users: [user], ...how }).then(first);
-export const steer = (user, tags, how) => send("vector", "v1/steer", { users: [user], tags, ...how, k: 1 }).then(first);
+export const encode = (user, how, channel = "vector") => send(channel, "v1/encode", { ...of(user), ...how }).then(first);
+export const steer = (user, tags, how) => send("vector", "v1/steer", { ...of(user), tags, ...how, k: 1 }).then(first);
 export const explain = (user, tags, how) =>
-  send("explain", "v1/explain", { users: [user], tags, contributions: 3, ...how }).then(first);
-export const similarUsers = (user, k, how) => send("users", "v1/similar-users", { users: [user], k, ...how }).then(first);
+  send("explain", "v1/explain", { ...of(user), tags, contributions: 3, ...how }).then(first);
+export const similarUsers = (user, k, how) => send("users", "v1/similar-users", { ...of(user), k, ...how }).then(first);
 export const recommend = (channel, user, options) =>
-  send(channel, "v1/recommend", { users: [user], ...options }).then(first);
+  send(channel, "v1/recommend", { ...of(user), ...options }).then(first);
 export const explainItems = (ids, tags) =>
   send("item", "v1/explain", { item_ids: ids, tags }).then((response) => response.items);
 export const titles = (ids) => send("titles", "v1/similar-items", { item_ids: ids, k: 1 }).then((response) => response.items);

@@ -244,7 +244,7 @@ const fitting = (previous) => ({
   ...previous,
   ratings: previous.ratings.filter(({ rating }) => onScale(rating)),
   adjustments: Object.fromEntries(Object.entries(previous.adjustments).filter(([tag]) => knownTags.has(tag))),
-  horizon: model.horizons.includes(previous.horizon) ? previous.horizon : model.horizons[0],
+  horizon: model.horizons.includes(previous.horizon) ? previous.horizon : "overall",
   dislikeWeight: model.dislike_weight === null ? null : (previous.dislikeWeight ?? model.dislike_weight),
 });
 

@@ -1,7 +1,7 @@
 // The state of this page: ratings, adjustments, the horizon and the weight of dislikes, stored in this browser.
 
 const KEY = "tastevec.user";
-const EMPTY = { ratings: [], adjustments: {}, horizon: "next", dislikeWeight: null, example: null };
+const EMPTY = { ratings: [], adjustments: {}, horizon: "overall", dislikeWeight: null, example: null };
 
 const listeners = [];
 let state = EMPTY;
@@ -32,7 +32,7 @@ export function stored() {
     const { ratings, horizon, example } = found;
     const adjustments = adjustmentsIn(found);
     const dislikeWeight = isWeight(found.dislikeWeight) ? found.dislikeWeight : null;
-    const known = horizon === "overall" ? "overall" : "next";
+    const known = horizon === "next" ? "next" : "overall";
     return { ...EMPTY, ratings, horizon: known, dislikeWeight, example, adjustments };
   } catch {
     return null;
