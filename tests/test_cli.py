@@ -467,6 +467,21 @@ def test_progress_bar_is_drawn_only_on_a_terminal(monkeypatch, capsys):
     assert printed.out == ""
 
 
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([], ""),
+        ([0.1, 0.3, 0.2], "Best epoch: 2 of 3. "),
+        ([0.3, 0.3], "Best epoch: 1 of 2 (ended early: at most 3, patience 1). "),
+    ],
+)
+def test_train_names_the_best_epoch_and_an_early_end(scores, said):
+    from tastevec.cli.models import _best_epoch  # noqa: PLC0415  part of its module
+
+    log = [entry for score in scores for entry in ({"loss": 1.0}, {"eval_validation_score": score})]
+    assert _best_epoch({"log": log, "settings": {"epochs": 3, "patience": 1}}) == said
+
+
 def test_train_unwatched_prints_a_line_per_epoch(capsys, monkeypatch):
     from tastevec.cli.models import _epochs  # noqa: PLC0415  part of its module
 

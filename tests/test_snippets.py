@@ -63,7 +63,7 @@ class SmallSettings(TasteSettings):
     item_vector_steps: int = 100
     hidden_size: int = 16
     layers: int = 1
-    report_to: Literal["tensorboard", "wandb", "none"] = "none"
+    report_to: Literal["tensorboard", "wandb", "mlflow", "none"] = "none"
 
 
 def _blocks(page):

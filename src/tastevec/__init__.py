@@ -83,10 +83,15 @@ __all__ = [
     "train",
 ]
 
-# What libraries send without a request: use reports of ONNX Runtime (from a device ID in ~/.cache/Microsoft) and of the Hub
-# client, and the conversion of a Hub model that transformers starts. They read these once, at their import. A value of the
+# What libraries send without a request: use reports of ONNX Runtime (from a device ID in ~/.cache/Microsoft), of the Hub
+# client and of MLflow, and the conversion of a Hub model that transformers starts. They read these once, at their import. A value of the
 # user stays.
-for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_SAFETENSORS_CONVERSION"):
+for _name in (
+    "ORT_DISABLE_TELEMETRY",
+    "HF_HUB_DISABLE_TELEMETRY",
+    "DISABLE_SAFETENSORS_CONVERSION",
+    "MLFLOW_DISABLE_TELEMETRY",
+):
     os.environ.setdefault(_name, "1")
 
 # Loaded at first use: `import tastevec` stays cheap.

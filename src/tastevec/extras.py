@@ -51,6 +51,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "text": {"torch": "torch", "transformers": "transformers"},
     "tune": {"optuna": "optuna"},
+    "mlflow": {"mlflow": "mlflow"},
     "wandb": {"wandb": "wandb"},
 }
 

@@ -102,11 +102,22 @@ def train(
             f"{name.removeprefix('eval_')} {value:.3f}" for name, value in facts["validation"].items()
         )
         text = (
-            f"Wrote {out}/ ({seconds:,.0f} s). On validation users: {measured}.\n{_sums(facts)}"
+            f"Wrote {out}/ ({seconds:,.0f} s). {_best_epoch(facts)}On validation users: {measured}.\n{_sums(facts)}"
             f"Next: tastevec evaluate {out} --data {prepared} --out results"
         )
         shown = {name: facts[name] for name in _SHOWN}
         output.set({"out": out, "seconds": seconds, **shown}, text)
+
+
+def _best_epoch(facts: dict[str, Any]) -> str:
+    """Return the sentence on the best epoch, and on an early end; empty without epochs."""
+    name, settings = "eval_validation_score", facts["settings"]
+    scores = [entry[name] for entry in facts["log"] if name in entry]
+    if not scores:
+        return ""
+    early = f" (ended early: at most {settings['epochs']}, patience {settings['patience']})"
+    best = scores.index(max(scores)) + 1
+    return f"Best epoch: {best} of {len(scores)}{early if len(scores) < settings['epochs'] else ''}. "
 
 
 _SHOWN: Final = ("space", "data", "settings", "closed_form", "validation")

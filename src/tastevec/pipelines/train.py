@@ -69,13 +69,13 @@ def train(
         SettingsError: A setting is unknown or does not fit.
         FormatError: ``data`` is no prepared dataset, ``out`` contains something else, or another process trains there.
         TrainingError: There are too few users, or no run to resume.
-        MissingExtraError: ``report_to`` is wandb, which is not installed.
+        MissingExtraError: ``report_to`` is wandb or mlflow, which is not installed.
     """
     from tastevec.training.settings import resolve_settings
 
     out, settings = Path(out), resolve_settings(preset, **changes)
-    if getattr(settings, "report_to", "none") == "wandb":
-        require("wandb")
+    if (tracker := getattr(settings, "report_to", "none")) in {"wandb", "mlflow"}:
+        require(tracker)
     inputs = (data, getattr(settings, "backbone", None))
     prepared = Prepared.open(Path(data))
     check_replaceable(out, marker_file=BUNDLE_FILE, inputs=inputs)  # before the training, not after it

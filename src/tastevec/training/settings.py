@@ -56,8 +56,8 @@ class TrainSettings(PresetSettings):
     """Weight decay of AdamW."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of all steps in which the learning rate rises; afterwards it falls along a cosine."""
-    report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
-    """Where the training curves go."""
+    report_to: Literal["tensorboard", "wandb", "mlflow", "none"] = "tensorboard"
+    """Where the training curves go. wandb and mlflow are extras; MLflow stores them locally unless its environment says otherwise."""
 
     @model_validator(mode="after")
     def _check_heads(self) -> Self:
@@ -156,7 +156,7 @@ class TrainChoices(TypedDict, total=False):
     learning_rate: float
     weight_decay: float
     warmup: float
-    report_to: Literal["tensorboard", "wandb", "none"]
+    report_to: Literal["tensorboard", "wandb", "mlflow", "none"]
     item_vectors: Literal["collaborative", "content", "genome-svd"]
     tune: bool
     transformer_weight: float | None

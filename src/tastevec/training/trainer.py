@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.tensorboard import SummaryWriter
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from tastevec.errors import SettingsError, TrainingError
@@ -31,6 +29,7 @@ from tastevec.training.batches import (
 from tastevec.training.checkpoints import ChecksumCallback, disk_full_errors, last_checkpoint, start_run
 from tastevec.training.distributed import rank, world_size
 from tastevec.training.settings import NoteSettings, TasteSettings
+from tastevec.training.tracking import tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,8 +120,6 @@ def train_encoder(
             start_run(identity, folder)
     set_seed(settings.seed)
     model.items.weight.requires_grad_(False)  # noqa: FBT003  torch has no name for it
-    if settings.report_to == "tensorboard" and not rank():
-        callbacks = [*(callbacks or []), TensorBoardCallback(SummaryWriter(folder / "tensorboard"))]
     trainer = _EncoderTrainer(
         model,
         run,
@@ -135,7 +132,9 @@ def train_encoder(
     trainer.add_callback(_LogEpochs())
     trainer.remove_callback(ProgressCallback)  # both print to stdout, which is for results
     trainer.remove_callback(PrinterCallback)
-    with disk_full_errors(folder):
+    with disk_full_errors(folder), tracking(settings, folder) as trackers:
+        for callback in trackers:
+            trainer.add_callback(callback)
         trainer.train(resume_from_checkpoint=checkpoint)
     if not all(torch.isfinite(weight).all() for weight in model.state_dict().values()):
         raise TrainingError(
@@ -171,7 +170,7 @@ def _arguments(settings: TasteSettings | NoteSettings, folder: Path) -> Training
         metric_for_best_model=VALIDATION_SCORE,
         greater_is_better=True,
         logging_steps=_LOGGING_STEPS,
-        # TensorBoard is a callback: only there its folder can be set.
+        # The others are callbacks, see `tracking`.
         report_to="wandb" if settings.report_to == "wandb" else "none",
         seed=settings.seed,
         use_cpu=settings.device == "cpu",
