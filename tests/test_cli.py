@@ -536,7 +536,7 @@ def test_evaluate_passes_every_flag_and_progress(monkeypatch):
     del passed["progress"]
     assert passed == {
         "models": [Path("model")],
-        "data": Path("prepared"),
+        "data": [Path("prepared")],
         "lists": {"mine": Path("lists.csv")},
         "rankings": False,
         "out": Path("results"),

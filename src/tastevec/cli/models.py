@@ -264,7 +264,11 @@ def evaluate(
     ] = None,
     *,
     data: Annotated[
-        Path, typer.Option(metavar="PREPARED", help="The prepared dataset on which they were trained.")
+        list[Path],
+        typer.Option(
+            metavar="PREPARED",
+            help="The prepared dataset on which they were trained. Repeatable, for models of several: users held out of all are evaluated.",
+        ),
     ],
     out: OutFolder,
     lists: Annotated[

@@ -70,6 +70,8 @@ def measure_behavior(
         horizons: The horizons.
         seed: Random seed of the sampled users, the held-out fifth, the halves and the clusters.
     """
+    if not systems:
+        return Behavior()
     probes = _Probes.of(dataset, categories, seed)
     if not len(probes.users):
         return Behavior((), probes.skipped)

@@ -99,7 +99,7 @@ def _refuse_other_data(reports: Mapping[str, Report]) -> None:
             if left != right:
                 raise DataError(
                     f"data {key}: {left} in {first}, {right} in {label}. Expected the same users. Evaluate both on one prepared "
-                    "dataset and one split"
+                    "dataset and one split, or models of two datasets with: tastevec evaluate … --data ONE --data OTHER"
                 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -74,6 +74,10 @@ def _count_raters(train: Histories, n_items: int) -> NDArray[np.int64]:
 class EvalDataset:
     """Training histories and held-out users, disjoint, over one catalog; the split and the order where tasks depend on them.
 
+    Attributes:
+        candidates: (N,) items that may be recommended, where these are fewer than the catalog and the split has none.
+        note: What else to know when reading the metrics; with a space before it.
+
     Raises:
         DataError: A user is in both, or there are no held-out users.
         UnknownItemError: A history contains an item outside the catalog.
@@ -85,6 +89,8 @@ class EvalDataset:
     scale: ValueScale
     split: LiangSplit | TemporalSplit | None = None
     order: Order = "timestamp"
+    candidates: NDArray[np.bool_] | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.held_out_users):
@@ -166,7 +172,8 @@ class EvalDataset:
             if reason is None:
                 task = build_task(name, self.held_out_users, scale=self.scale, seed=seed, split=self.split)
                 if len(task):
-                    found.append(task)
+                    candidates = self.candidates if task.candidates is None else task.candidates
+                    found.append(replace(task, candidates=candidates, note=task.note + self.note))
                     continue
             skipped[name] = reason or NO_USER[name]
         if not found:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from tastevec.data.files import atomic_folder, check_replaceable
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError, SettingsError
+from tastevec.evaluation.results import MEASURES, Behavior
 from tastevec.evaluation.scorers import EncodedScorer, Runs
+from tastevec.evaluation.shared import on_items_of
 from tastevec.extras import require
 from tastevec.pipelines.progress import progress_bar
 from tastevec.schema import BUNDLE_FILE, GENRES, RANKINGS_FILE, RESULTS_FILE, Horizon
@@ -44,12 +46,13 @@ def model_scorer(recommender: Recommender, name: str) -> EncodedScorer:
     )
 
 
-def model_runs(folder: Path, prepared: Prepared) -> Runs:
+def model_runs(folder: Path, prepared: Prepared, others: Sequence[Prepared] = ()) -> Runs:
     """Return the model of a folder as a system with the folder's name.
 
     Args:
         folder: A model folder; or a folder of model folders, one a seed, which are runs of one system.
-        prepared: The dataset of the evaluation, on which the model was trained.
+        prepared: The dataset of the evaluation.
+        others: Other datasets; on one of all these the model was trained.
 
     Raises:
         FormatError: It is neither, or a model is damaged or of another format version.
@@ -57,10 +60,13 @@ def model_runs(folder: Path, prepared: Prepared) -> Runs:
     """
     folder = folder.resolve()
     models = {path: load(path) for path in _model_folders(folder)}
+    scorers = []
     for path, recommender in models.items():
-        _refuse_other_data(path.relative_to(folder.parent), recommender, prepared)
-    first, *others = models
-    for other in others:
+        trained_on = _dataset_of(path.relative_to(folder.parent), recommender, (prepared, *others))
+        scorer = model_scorer(recommender, folder.name)
+        scorers.append(scorer if trained_on is prepared else on_items_of(prepared, trained_on, scorer))
+    first, *rest = models
+    for other in rest:
         _refuse_other_settings(first, other, models)
     settings = [recommender.bundle.facts["settings"] for recommender in models.values()]
     seeds = [own["seed"] for own in settings]
@@ -69,7 +75,6 @@ def model_runs(folder: Path, prepared: Prepared) -> Runs:
             f"{folder}: models with seeds {', '.join(map(str, seeds))}. Expected a different seed for each. Remove duplicates"
         )
     shared = {name: value for name, value in settings[0].items() if name not in _RUN_SETTINGS}
-    scorers = [model_scorer(recommender, folder.name) for recommender in models.values()]
     return Runs(folder.name, scorers, {"seeds": seeds, **shared})
 
 
@@ -87,18 +92,22 @@ def _model_folders(folder: Path) -> list[Path]:
     return inside
 
 
-def _refuse_other_data(path: Path, recommender: Recommender, prepared: Prepared) -> None:
-    """Raise DataError for other training data, which may contain the held-out users, and for added items."""
-    if recommender.bundle.facts["data"]["fingerprint"] != prepared.fingerprint:
+def _dataset_of(path: Path, recommender: Recommender, datasets: Sequence[Prepared]) -> Prepared:
+    """Return the dataset of the training; raise DataError for others, which may train on held-out users, and for added items."""
+    fingerprint = recommender.bundle.facts["data"]["fingerprint"]
+    found = next((one for one in datasets if one.fingerprint == fingerprint), None)
+    if found is None:
+        names = ", ".join(str(one.folder) for one in datasets)
         raise DataError(
-            f"model {path} was not trained on {prepared.folder}: held-out users may be in its training data. Expected the dataset of "
-            f"the training. Evaluate it on that dataset, or run: tastevec train {prepared.folder} --out {path}"
+            f"model {path} was not trained on {names}: held-out users may be in its training data. Expected the dataset of the "
+            f"training. Add it as a second --data, or run: tastevec train {datasets[0].folder} --out {path}"
         )
     if added := len(recommender.bundle.model.added_items):
         raise DataError(
             f"model {path} has {added} items added after training, which the dataset lacks. Expected the model as trained. "
             "Evaluate the model before add-items"
         )
+    return found
 
 
 def _refuse_other_settings(first: Path, other: Path, models: dict[Path, Recommender]) -> None:
@@ -113,7 +122,7 @@ def _refuse_other_settings(first: Path, other: Path, models: dict[Path, Recommen
 
 def evaluate(
     models: Path | str | Sequence[Path | str],
-    data: Path | str,
+    data: Path | str | Sequence[Path | str],
     out: Path | str | None = None,
     *,
     lists: Mapping[str, Any] | None = None,
@@ -133,7 +142,8 @@ def evaluate(
     Args:
         models: Model folders, one or several; or folders of models that differ in the seed alone. The folder name is the system
             name. Without any, baselines and lists are evaluated.
-        data: The prepared dataset on which they were trained.
+        data: The prepared dataset on which they were trained. Several, where the models are of several: the users held out of
+            all and the items of all are evaluated, with the histories of the first (`shared_dataset`).
         out: Output folder; None writes nothing.
         lists: By system name, the lists of any other system for the users of the tasks: a Parquet or CSV file, or a table,
             with the columns of ``rankings.parquet`` (`read_lists`).
@@ -163,17 +173,17 @@ def evaluate(
     from tastevec.evaluation.html_report import write_files
     from tastevec.evaluation.lists import read_lists
     from tastevec.evaluation.registry import build_baselines, trivial_baselines, vector_baselines
+    from tastevec.evaluation.shared import shared_dataset
 
     folders = [Path(one).resolve() for one in ([models] if isinstance(models, Path | str) else models)]
     lists = lists or {}
     _check_settings([folder.name for folder in folders], lists, seed=seed, seeds=seeds)
-    prepared = Prepared.open(Path(data))
-    if out is not None:  # now, not after the evaluation
-        files = [source for source in lists.values() if isinstance(source, str | Path)]
-        check_replaceable(Path(out), marker_file=RESULTS_FILE, inputs=(*folders, data, tuned, *files))
-        require("matplotlib")
-    systems = [model_runs(folder, prepared) for folder in folders]
-    dataset, scale = EvalDataset.of(prepared, split), prepared.scale
+    datasets = [data] if isinstance(data, Path | str) else [*data]
+    prepared, *others = (Prepared.open(Path(one)) for one in datasets)
+    _check_out(out, (*folders, *datasets, tuned, *lists.values()))  # now, not after the evaluation
+    systems = [model_runs(folder, prepared, others) for folder in folders]
+    scale = prepared.scale
+    dataset = shared_dataset(prepared, others, split) if others else EvalDataset.of(prepared, split)
     found, _ = dataset.tasks(tasks, seed)  # without any it fails now, not after the tuning
     given = [read_lists(name, one, found, prepared.item_ids, DEPTH) for name, one in lists.items()]
     horizons = [horizon for horizon in get_args(Horizon) if horizon in {task.horizon for task in found}]
@@ -195,15 +205,24 @@ def evaluate(
             progress=step,
             on_lists=on_lists,
         )
-        if systems:
-            step(0, 1, "behavior")
+        step(0, 1, "behavior")
+        if others:
+            behavior = Behavior((), dict.fromkeys(MEASURES, "the models are of several prepared datasets"))
+        else:
             genres = prepared.items[GENRES]
             behavior = measure_behavior(systems, dataset, genres, horizons=horizons, seed=seed)
-            report = replace(report, behavior=behavior)
-        report = replace(report, data=_facts(prepared, split))
+        report = replace(report, data=_facts(prepared, split), behavior=behavior)
         if folder is not None:
             write_files(report, folder)
     return report
+
+
+def _check_out(out: Path | str | None, inputs: Sequence[Any]) -> None:
+    """Raise an error where ``out`` cannot be written, or would replace an input."""
+    if out is not None:
+        files = [one for one in inputs if isinstance(one, str | Path)]
+        check_replaceable(Path(out), marker_file=RESULTS_FILE, inputs=files)
+        require("matplotlib")
 
 
 def _facts(prepared: Prepared, split: Split) -> dict[str, Any]:
