@@ -123,6 +123,7 @@ def encode(history, horizon, **how):
 _SESSION: Final = Template('''import json
 import sys
 import types
+from pathlib import Path
 
 import onnxruntime
 from safetensors.numpy import load_file
@@ -132,7 +133,7 @@ package.__path__ = [folder]  # its Python files, of which these need NumPy alone
 from model_code.closed_form import ClosedForm
 from model_code.geometry import Geometry
 
-config = json.load(open(f"{folder}/config.json"))
+config = json.loads(Path(folder, "config.json").read_text())
 weights, session = load_file(f"{folder}/model.safetensors"), onnxruntime.InferenceSession(f"{folder}/encoder.onnx")
 table, geometry = weights["items.weight"], Geometry(weights["user_basis"], weights["item_basis"])
 $prepared
