@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tastevec.evaluation.tasks import Task
 
-_ROWS: Final = 1 << 17  # read at once
+_BATCHES: Final = {"batch_size": 1 << 17, "batch_readahead": 1}  # of rows in memory at once
 _CELLS: Final = 1 << 22  # of users times items in memory at once: 4 MB
 _EMPTY: Final = -2  # a rank without a row
 _NO_ITEM: Final = -1  # a rank with an item that no system ranks
@@ -149,7 +149,7 @@ def _groups(opened: Any, where: str, name: str, tasks: Sequence[Task]) -> Iterat
 
     columns = [column for column in opened.schema.names if column in {*_TEXTS, RANK}]
     system = _system(opened, where, name) if SYSTEM in columns else None
-    for batch in opened.to_batches(columns=columns, batch_size=_ROWS):
+    for batch in opened.to_batches(columns=columns, **_BATCHES):
         found = {column: batch[column].cast(pa.string()) for column in columns if column != RANK}
         found |= {RANK: batch[RANK].cast(pa.int64())}
         found = {TASK: pa.repeat(tasks[0].name, len(batch)), RUN: pa.repeat("0", len(batch))} | found
@@ -168,7 +168,7 @@ def _groups(opened: Any, where: str, name: str, tasks: Sequence[Task]) -> Iterat
 def _system(opened: Any, where: str, name: str) -> str:  # noqa: ANN401  pyarrow ships no types
     """Return the system whose rows are read: that of this name, or the only one."""
     found: set[str] = set()
-    for batch in opened.to_batches(columns=[SYSTEM], batch_size=_ROWS):
+    for batch in opened.to_batches(columns=[SYSTEM], **_BATCHES):
         found |= {*map(str, batch[SYSTEM].unique().to_pylist())}
     if name in found or not found:
         return name
@@ -248,13 +248,13 @@ class _TaskLists:
 
     def _check(self, ranked: NDArray[np.int32], n_items: int) -> None:
         """Refuse an item at two ranks of a list, and an input item."""
-        ordered, inputs = np.sort(ranked, axis=1), self.task.inputs
-        twice = np.flatnonzero(((np.diff(ordered, axis=1) == 0) & (ordered[:, 1:] >= 0)).any(axis=1))
-        if len(twice):
-            self._refuse(int(twice[0]), "an item at two ranks", "each item once")
         users = max(1, _CELLS // n_items)
-        for start, own in zip(range(0, len(ranked), users), inputs.chunks(users), strict=True):
+        for start, own in zip(range(0, len(ranked), users), self.task.inputs.chunks(users), strict=True):
             part = ranked[start : start + users]
+            ordered = np.sort(part, axis=1)
+            twice = np.flatnonzero(((np.diff(ordered, axis=1) == 0) & (ordered[:, 1:] >= 0)).any(axis=1))
+            if len(twice):
+                self._refuse(start + int(twice[0]), "an item at two ranks", "each item once")
             is_input = np.zeros((len(part), n_items + 1), np.bool_)  # the last column is for -1
             is_input[own.owners, own.items] = True
             found = np.flatnonzero(np.take_along_axis(is_input, part % (n_items + 1), axis=1).any(axis=1))
