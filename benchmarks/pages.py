@@ -270,7 +270,11 @@ def _cold(results: Results) -> list[Row]:
 
 
 def _cold_columns(spec: str) -> dict[str, str]:
-    metrics = {"recall@20": "Recall@20", "recall@50": "Recall@50", "ndcg@100": "NDCG@100"}
+    metrics = {
+        "recall@20": "Recall@20 (capped)",
+        "recall@50": "Recall@50 (capped)",
+        "ndcg@100": "NDCG@100",
+    }
     return {
         f"among {candidates}, {title}": f"{{{candidates} {metric}:{spec}}}"
         for candidates in ("all items", "cold items")
