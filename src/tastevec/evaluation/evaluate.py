@@ -160,8 +160,8 @@ def evaluate(  # noqa: PLR0913  the settings of the command, each by its keyword
     never a row of scores for each user.
 
     Args:
-        systems: The systems to evaluate; each is fitted here (a trained model does nothing then). those that read the order alone (`reads_order`) have
-            order-aware tasks alone, and is omitted without them.
+        systems: The systems to evaluate; each is fitted here (a trained model does nothing then). Those that read the order
+            alone (`reads_order`) have order-aware tasks alone, `GivenLists` the tasks of their lists; without any a system is omitted.
         dataset: The training users and the held-out users.
         baselines: The baselines; the skill score counts from the best of them.
         tasks: The tasks; None means all tasks of the dataset. One that no user has is skipped, and the report gives the reason.
