@@ -87,7 +87,9 @@ def test_train_prints_validation_metrics_and_leaves_only_the_model(folder):
 def test_train_prints_a_line_per_epoch_and_the_next_command():
     result = run("train", "prepared", "--out", "printed", *settings(*SMALL))
     assert result.exit_code == 0
-    assert re.match(r"Wrote printed/ \(\d+ s\)\. Best epoch: [12] of 2\. On validation users: ", result.stdout)
+    assert re.match(
+        r"Wrote printed/ \(\d+ s\)\. Best epoch: [12] of 2\. On validation users: ", result.stdout
+    )
     assert "Next: tastevec evaluate printed --data prepared --out results" in result.stdout
     assert "epoch 1/2: loss " in result.stderr
     assert "epoch 2/2: loss " in result.stderr
