@@ -72,7 +72,7 @@ def test_results_json_has_data_settings_and_counts(report):
     assert list(found) == [
         *("format_version", "data", "settings", "tasks", "skipped_tasks", "systems"),
         *("rows", "system_metrics", "slices", "skill", "paired_differences"),
-        *("behavior", "skipped_behavior"),
+        *("behavior", "skipped_behavior", "calibration"),
     ]
     assert found["format_version"] == 4
     assert found["data"] == {"name": "tiny", "fingerprint": "f00d", "split": "test"}

@@ -20,6 +20,7 @@ from tastevec.schema import RESULTS_FILE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tastevec.evaluation.calibration import CalibrationCurve
     from tastevec.evaluation.results import SystemFacts, TaskResult
     from tastevec.evaluation.statistics import PairedDifference, Skill
 
@@ -146,6 +147,7 @@ def _merged(reports: Mapping[str, Report]) -> Report:
         data=first.data,
         skipped={task: reason for report in reports.values() for task, reason in report.skipped.items()},
         behavior=_behavior(named, {label: report.behavior for label, report in reports.items()}),
+        calibration=_calibration(named, {label: report.calibration for label, report in reports.items()}),
     )
 
 
@@ -198,6 +200,18 @@ def _behavior(named: Mapping[str, _System], behaviors: Mapping[str, Behavior]) -
     found = {row.measure for row in rows}
     reasons = {name: why for behavior in behaviors.values() for name, why in behavior.skipped.items()}
     return Behavior(tuple(rows), {name: why for name, why in reasons.items() if name not in found})
+
+
+def _calibration(
+    named: Mapping[str, _System], measured: Mapping[str, Sequence[CalibrationCurve]]
+) -> tuple[CalibrationCurve, ...]:
+    """Return the calibration of each system from the folder of its first result, under the system's new name."""
+    return tuple(
+        replace(row, system=name)
+        for name, system in named.items()
+        for row in measured[next(iter(system.results.values()))[0]]
+        if row.system == system.facts.system
+    )
 
 
 def _differences(

@@ -332,7 +332,47 @@ def draw(report: Report) -> list[Chart]:
         pictures.append(
             draw_chart("coverage", "Quality and catalog coverage", partial(_coverage, report=report))
         )
+    if report.calibration:
+        pictures.append(
+            draw_chart("calibration", "Calibration of probabilities", partial(_calibration, report=report))
+        )
     return pictures
+
+
+def _calibration(figure: Figure, report: Report) -> str:
+    """Draw the share of positives against the mean probability of each bin, one panel a horizon."""
+    styles, rows = series_styles(report), report.calibration
+    horizons = list(dict.fromkeys(row.horizon for row in rows))
+    figure.set_size_inches(_WIDTH if len(horizons) > 1 else _WIDTH * 0.7, 4.2)
+    for axes, horizon in zip(figure.subplots(1, len(horizons), squeeze=False)[0], horizons, strict=True):
+        style_axes(axes).plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=0.9)
+        shown = [row for row in rows if row.horizon == horizon]
+        for row in shown:
+            color = styles[row.system].color
+            axes.vlines(row.predicted, row.observed_low, row.observed_high, color=color, linewidth=1.6)
+            label = f"{short(row.system)}: ECE {row.calibration_error:.3f}, Brier {row.brier:.3f} ({row.brier_of_base_rate:.3f})"
+            axes.plot(
+                row.predicted, row.observed, "o-", color=color, markersize=4.5, linewidth=1.3, label=label
+            )
+        axes.set(
+            xlim=(0, 1),
+            ylim=(0, 1),
+            xlabel="predicted probability",
+            ylabel="share of positives",
+            aspect="equal",
+        )
+        axes.axhline(shown[0].base_rate, color=MUTED, linestyle=":", linewidth=0.9, zorder=0)
+        axes.text(
+            0.99, shown[0].base_rate - 0.03, "all ratings", fontsize=8, color=MUTED, ha="right", va="center"
+        )
+        axes.set_title(f"horizon {horizon}", fontsize=9.5, loc="left", color=MUTED)
+        axes.tick_params(labelsize=8.5)
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
+    return (
+        "Mean probability of a positive rating and share of positives, in ten bins with equally many ratings, each with its 95 % CI "
+        "(bootstrap over users); on the dashed line both are equal. The dotted line is the share of positives of all ratings, and in "
+        f"parentheses is its Brier score. {rows[0].n_ratings:,} later ratings of {rows[0].n_users:,} users."
+    )
 
 
 def _headlines(figure: Figure, report: Report) -> str:

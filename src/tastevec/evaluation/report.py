@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from tastevec.data.files import StrictModel, validate_json, validation_message
 from tastevec.errors import FormatError
+from tastevec.evaluation.calibration import CalibrationCurve
 from tastevec.evaluation.results import (
     Behavior,
     BehaviorRow,
@@ -89,6 +90,7 @@ class _Results(StrictModel):
     paired_differences: list[dict[str, Any]]
     behavior: list[dict[str, Any]]
     skipped_behavior: list[_SkippedMeasure]
+    calibration: list[dict[str, Any]] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,6 +107,7 @@ class Report:
         data: Name, fingerprint and split of the dataset; None without a prepared dataset.
         skipped: Why each task without users was skipped.
         behavior: What the models make of low ratings, repeats, order and halves of a history.
+        calibration: The calibration of the models that have probabilities.
     """
 
     systems: tuple[SystemFacts, ...]
@@ -119,6 +122,7 @@ class Report:
     data: Mapping[str, Any] | None = None
     skipped: Mapping[TaskId, str] = field(default_factory=dict)
     behavior: Behavior = field(default_factory=Behavior)
+    calibration: tuple[CalibrationCurve, ...] = ()
 
     def __repr__(self) -> str:
         models = ", ".join(facts.system for facts in self.systems if not facts.is_baseline)
@@ -193,6 +197,7 @@ class Report:
                     _restored(BehaviorRow, saved["behavior"]),
                     {each["measure"]: each["reason"] for each in saved["skipped_behavior"]},
                 ),
+                calibration=_restored(CalibrationCurve, saved.get("calibration", [])),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise _damaged(folder / RESULTS_FILE, error) from error
@@ -231,6 +236,7 @@ class Report:
             "skipped_behavior": [
                 {"measure": name, "reason": reason} for name, reason in self.behavior.skipped.items()
             ],
+            "calibration": self.calibration,
         }
         return dict(_plain(saved))
 

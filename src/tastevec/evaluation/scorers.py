@@ -6,7 +6,7 @@ Dimension letters: B users, N items, D dimensions, K ranks, T held-out items.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -91,6 +91,20 @@ def fitted_parts(scorer: Scorer) -> tuple[Scorer, ...]:
     return (scorer,) if parts == (scorer,) else tuple(leaf for part in parts for leaf in fitted_parts(part))
 
 
+class Predictions(NamedTuple):
+    """Later ratings of users, predicted from the known part of each history.
+
+    Attributes:
+        probabilities: (T,) that each is positive.
+        positive: (T,) whether it is.
+        owners: (T,) index of its user.
+    """
+
+    probabilities: NDArray[np.float32]
+    positive: NDArray[np.bool_]
+    owners: NDArray[np.int64]
+
+
 @dataclass(frozen=True, eq=False)
 class EncodedScorer:
     """Scores as inner products of user and item vectors.
@@ -100,6 +114,7 @@ class EncodedScorer:
         encode: Returns the (B, D) vectors of histories at a horizon.
         horizon: The horizon of ``score`` and ``vectors``.
         scored_items: (N, D) the item vectors of the scores, where they differ from those of cosines.
+        probabilities: Predicts the later ratings of histories at a horizon; None for a model without probabilities.
         reads_repeats: Each row of an item is read where it is; the encoder has each item once for ``overall`` itself.
     """
 
@@ -109,6 +124,7 @@ class EncodedScorer:
     encode: Callable[[Histories, Horizon], NDArray[np.float32]]
     horizon: Horizon = "next"
     scored_items: NDArray[np.float32] | None = None
+    probabilities: Callable[[Histories, Horizon], Predictions] | None = None
     reads_repeats: ClassVar[bool] = True
 
     def fit(self, train: Histories, n_items: int) -> None:

@@ -88,7 +88,8 @@ def on_items_of(prepared: Prepared, own: Prepared, scorer: EncodedScorer) -> Enc
         return scorer.encode(replace(known, normalized_ratings=normalized), horizon)
 
     scored = None if scorer.scored_items is None else rows(scorer.scored_items)
-    return replace(scorer, item_vectors=rows(scorer.item_vectors), encode=encode, scored_items=scored)
+    changed = replace(scorer, item_vectors=rows(scorer.item_vectors), encode=encode, scored_items=scored)
+    return replace(changed, probabilities=None)  # which know their own items alone
 
 
 def _texts(ids: NDArray[np.generic]) -> NDArray[np.str_]:

@@ -147,9 +147,29 @@ def _bounds(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
 def _drawn_means(
     values: NDArray[np.float64], valid: NDArray[np.bool_], draws: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
-    """(R, M) means over the drawn users with a value, block by block so that memory is bounded."""
-    both = np.concatenate([np.where(valid, values, 0.0), valid], axis=1)  # sums and counts in one product
-    block = max(1, _CELLS // len(values))
+    """(R, M) means over the drawn users with a value."""
+    return _drawn_ratios(np.where(valid, values, 0.0), valid, draws)
+
+
+def ratio_bounds(
+    sums: NDArray[np.float64], counts: NDArray[np.float64], draws: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """Return the 95 % CI (2, M) of sums over counts, each (B, M) by user, by the percentile bootstrap over users.
+
+    Examples:
+        >>> ratio_bounds(np.array([[1.0], [0.0]]), np.array([[2.0], [2.0]]), np.array([[2, 0], [0, 2]], np.uint8))
+        array([[0.0125],
+               [0.4875]])
+    """
+    return _bounds(_drawn_ratios(sums, counts, draws))
+
+
+def _drawn_ratios(
+    sums: NDArray[np.float64], counts: NDArray[np.float64] | NDArray[np.bool_], draws: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """(R, M) sums over counts of the drawn users, block by block so that memory is bounded."""
+    both = np.concatenate([sums, counts], axis=1)  # in one product
+    block = max(1, _CELLS // len(sums))
     blocks = [draws[start : start + block].astype(np.float64) @ both for start in range(0, len(draws), block)]
     return divide(*np.split(np.concatenate(blocks), 2, axis=1))
 

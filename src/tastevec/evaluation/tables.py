@@ -113,10 +113,11 @@ def skipped_lines(report: Report) -> list[str]:
 
 
 def report_tables(report: Report) -> list[Table]:
-    """Return one table for each task, then one of embeddings, one of lists and one of behavior, where measured."""
+    """Return one table for each task, then those of embeddings, lists, behavior and calibration, where measured."""
     described = [_system_table(report, title, metrics) for title, metrics in _SYSTEM_TABLES.items()]
     by_task = [_task_table(report, task) for task in report.tasks]
-    return [*by_task, *(table for table in (*described, _behavior_table(report)) if table.lines)]
+    others = (*described, _behavior_table(report), _calibration_table(report))
+    return [*by_task, *(table for table in others if table.lines)]
 
 
 def metric_title(metric: str) -> str:
@@ -233,6 +234,29 @@ def _behavior_table(report: Report) -> Table:
         f"what the models make of ratings, repeats and halves of a history; at most {users:,} held-out users."
     )
     return Table("Behavior", note, (*titles, "reference", "meaning"), tuple(lines), of="measure")
+
+
+def _calibration_table(report: Report) -> Table:
+    """Return one line for each model and horizon."""
+    lines = []
+    for row in report.calibration:
+        interval = f"[{row.brier_low:.3f}, {row.brier_high:.3f}]"
+        numbers = (row.base_rate, row.calibration_error, row.brier, row.brier_of_base_rate)
+        cells = [Cell(f"{one:.3f}", interval if one is row.brier else "") for one in numbers]
+        lines.append(
+            Line(
+                f"{row.system}, {row.horizon}", is_baseline=False, cells=(Cell(f"{row.n_ratings:,}"), *cells)
+            )
+        )
+    titles = (
+        "ratings",
+        "positive",
+        "calibration error (ECE)",
+        "Brier score",
+        "Brier score of the share of positives",
+    )
+    note = "the first 80 % of each history are known, and the probability that each later rating is positive is predicted; lower errors are better."
+    return Table("Calibration", note, titles, tuple(lines))
 
 
 def _behavior_cell(row: BehaviorRow | None) -> Cell:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from tastevec.data.files import atomic_folder, check_replaceable
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError, SettingsError
+from tastevec.evaluation.calibration import measure_calibration
 from tastevec.evaluation.results import MEASURES, Behavior
-from tastevec.evaluation.scorers import EncodedScorer, Runs
+from tastevec.evaluation.scorers import EncodedScorer, Predictions, Runs
 from tastevec.evaluation.shared import on_items_of
 from tastevec.extras import require
 from tastevec.pipelines.progress import progress_bar
 from tastevec.schema import BUNDLE_FILE, GENRES, RANKINGS_FILE, RESULTS_FILE, Horizon
+from tastevec.serving.calibration import later_ratings
 from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tastevec.data.histories import Histories
     from tastevec.data.value_scale import ValueScale
     from tastevec.evaluation.registry import BaselineSettings, BaselineSpec
     from tastevec.evaluation.report import Report
@@ -37,12 +40,24 @@ _RUN_SETTINGS: Final = ("seed", "device", "report_to")  # settings in which the 
 
 def model_scorer(recommender: Recommender, name: str) -> EncodedScorer:
     """Return a trained model as a scorer."""
+    calibration = recommender.bundle.calibration
+    positive_from = recommender.bundle.reading.scale.positive_from
+
+    def predicted(histories: Histories, horizon: Horizon) -> Predictions:
+        assert calibration is not None
+        known, later, positive = later_ratings(histories, positive_from)
+        shares = calibration.user_shares(known, positive_from)[later.owners]
+        scores = recommender.scores(known, later, horizon)
+        found = calibration.probabilities(scores, later.items, shares, horizon)
+        return Predictions(found, positive, later.owners)
+
     return EncodedScorer(
         name,
         recommender.bundle.space,
         recommender.item_directions,
         recommender.vectors,
         scored_items=recommender.item_vectors,
+        probabilities=None if calibration is None else predicted,
     )
 
 
@@ -211,7 +226,8 @@ def evaluate(
         else:
             genres = prepared.items[GENRES]
             behavior = measure_behavior(systems, dataset, genres, horizons=horizons, seed=seed)
-        report = replace(report, data=_facts(prepared, split), behavior=behavior)
+        calibration = measure_calibration(systems, dataset.held_out_users, horizons=horizons, seed=seed)
+        report = replace(report, data=_facts(prepared, split), behavior=behavior, calibration=calibration)
         if folder is not None:
             write_files(report, folder)
     return report

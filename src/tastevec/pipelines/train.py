@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-import numpy as np
 import pyarrow as pa
 
 from tastevec.data.files import check_replaceable, only_writer, remove_result
@@ -29,10 +28,10 @@ from tastevec.training.distributed import rank
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from tastevec.data.histories import Histories
-    from tastevec.schema import Horizon, Preset
+    from tastevec.schema import Preset
     from tastevec.training.fit import Trained
     from tastevec.training.settings import AnySettings, TrainChoices
 
@@ -162,17 +161,13 @@ def with_tags_and_map(bundle: Bundle, prepared: Prepared, users: NDArray[np.int6
 def _calibration(bundle: Bundle, prepared: Prepared) -> Calibration | None:
     """Return the calibration of the scores of a bundle; None without enough ratings that are not positive."""
     recommender, seed = Recommender(bundle), bundle.facts["settings"]["seed"]
-
-    def scores(known: Histories, later: Histories, horizon: Horizon) -> NDArray[np.float32]:
-        users = recommender.vectors(known, horizon)[later.owners]
-        found: NDArray[np.float32] = np.einsum("td,td->t", users, recommender.item_vectors[later.items])
-        return found
-
     train, validation = (
         prepared.histories.take(prepared.users_in(split)) for split in ("train", "validation")
     )
     n_items, positive_from = len(bundle.items), prepared.scale.positive_from
-    return Calibration.fit(train, validation.sample(_MAX_VALIDATION, seed), n_items, positive_from, scores)
+    return Calibration.fit(
+        train, validation.sample(_MAX_VALIDATION, seed), n_items, positive_from, recommender.scores
+    )
 
 
 def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:

@@ -525,6 +525,12 @@ class Recommender:
         weight = check_dislike_weight(dislike_weight)
         return encode_histories(self.bundle.model, self.bundle.reading, histories, horizon, weight)
 
+    def scores(self, known: Histories, later: Histories, horizon: Horizon) -> NDArray[np.float32]:
+        """Return the score (T,) of each item of ``later`` for its user, from the user's known history."""
+        users = self.vectors(known, horizon)[later.owners]
+        found: NDArray[np.float32] = np.einsum("td,td->t", users, self.item_vectors[later.items])
+        return found
+
     def encode_batches(
         self,
         users: Iterable[Histories],
