@@ -35,6 +35,34 @@ def test_encode_equals_the_model(client, tiny, horizon):
         assert found["unknown"] == []
 
 
+@pytest.mark.parametrize("path", ["recommend", "steer"])
+def test_none_of_20_000_interactions_is_recommended_and_missing_items_are_counted(client, path):
+    body = {"tags": {"space": 1.0}} if path == "steer" else {}
+    rated = [(1 + row % 18, 1.0 + row % 5) for row in range(20_000)]
+    times = [f"2024-01-01T00:00:{row % 60:02d}.{row:06d}Z" for row in range(20_000)]
+    content = post(client, path, users=[user(rated, times), user(ROCKETS)], k=5, **body)
+    assert (content["horizon"], content["dislike_weight"]) == ("overall", 0.4)
+    [long, short] = content["users"]
+    assert {item["item_id"] for item in long["items"]} == {19, 20}
+    assert (long["n_known"], long["n_missing"], short["n_missing"]) == (20_000, 3, 0)
+    refused = client.post("/v1/encode", json={"users": [user([*rated, (1, 5.0)])]})
+    assert refused.status_code == 422
+    assert "20001 entries. Expected 20000 or fewer" in refused.json()["error"]["message"]
+
+
+def test_unknown_policy_decides_about_histories_of_other_items(client):
+    others = {"users": [user([(1000 + item, 5.0) for item in range(25)])]}
+    refused = client.post("/v1/encode", json=others).json()["error"]
+    assert refused["code"] == "invalid_data"
+    assert "none of the 25 interactions is with an item of the model" in refused["message"]
+    assert post(client, "encode", **others, unknown="ignore")["users"][0]["n_known"] == 0
+    some = {"users": [user([*ROCKETS, (1000, 5.0)])]}
+    assert post(client, "explain", **some)["horizon"] == "overall"
+    assert (
+        client.post("/v1/encode", json=some | {"unknown": "raise"}).json()["error"]["code"] == "unknown_item"
+    )
+
+
 @pytest.mark.parametrize("horizon", ["next", "overall"])
 def test_vectors_have_unit_length_and_the_norms_of_python(client, tiny, horizon):
     columns = {"user_id": [1] * 4 + [2] * 3}
