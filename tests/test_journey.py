@@ -124,7 +124,8 @@ def test_evaluate_reports_model_and_baselines(folder):
     assert {"popularity", "EASE (positives)", "model"} <= systems
     tasks = ["top-rated", "random-20pct", "next-item", "last-20pct"]
     assert [task["task"] for task in facts["tasks"]] == tasks
-    assert list_files(folder / "results") == ["per_user.parquet", "report.html", "results.json"]
+    tables = [f"{name}.parquet" for name in ("held_out", "inputs", "per_user", "rankings")]
+    assert list_files(folder / "results") == [*tables, "report.html", "results.json"]
 
 
 def test_evaluate_runs_only_the_chosen_tasks():

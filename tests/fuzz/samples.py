@@ -12,12 +12,14 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 import worlds
 from reports import lively
 from tastevec.data.files import manifest_text
 from tastevec.data.html import Chart
 from tastevec.data.prepared import Prepared
+from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.html_report import write_report
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
@@ -47,10 +49,23 @@ def write_samples(root: Path) -> Path:
         "tastevec.evaluation.html_report.draw", return_value=[Chart("none", "None", "Nothing.", b"")]
     ):
         write_report(lively(baselines=["popularity"], models=["ours"], users=10), root / "results")
+    _lists(root / "lists", Prepared.open(root / "prepared"))
     _unfinished(root / "unfinished")
     _fetched(root / "fetched")
     _inputs(root / "inputs")
     return root
+
+
+def _lists(folder: Path, prepared: Prepared) -> None:
+    """Write the held-out items of a task as the lists of a system, as Parquet and CSV."""
+    task = EvalDataset.of(prepared).task("last-20pct")
+    ids = task.inputs.user_ids[np.repeat(np.arange(len(task)), task.held_out_items)]
+    ranks = np.concatenate([np.arange(1, count + 1) for count in task.held_out_items])
+    columns = {"user_id": ids, "item_id": prepared.item_ids[task.targets], "rank": ranks}
+    table = pa.table({"task": ["last-20pct"] * len(ids), "run": [0] * len(ids), **columns})
+    folder.mkdir()
+    pq.write_table(table, folder / "lists.parquet")
+    csv.write_csv(table, folder / "lists.csv")
 
 
 def write_bundle(folder: Path, prepared: Path) -> Path:

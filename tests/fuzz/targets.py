@@ -28,6 +28,8 @@ from tastevec.data.prepared import Prepared
 from tastevec.data.value_scale import ValueScale
 from tastevec.errors import TastevecError
 from tastevec.evaluation.compare import compare
+from tastevec.evaluation.dataset import EvalDataset
+from tastevec.evaluation.lists import read_lists
 from tastevec.evaluation.tables import report_text
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.genome import read_genome
@@ -319,6 +321,14 @@ def _results(folder: Path) -> Any:
     return report_text(compare([folder, folder.parent / "other"]))
 
 
+def _lists(folder: Path, *, name: str) -> Any:
+    """Return the lists of another system, and what was counted."""
+    prepared = Prepared.open(folder.parent / "prepared")
+    tasks, _ = EvalDataset.of(prepared).tasks(["last-20pct", "next-item"])
+    runs = read_lists("mine", folder / name, tasks, prepared.item_ids, 10)
+    return runs.settings, [run.ranked["last-20pct"].tolist() for run in runs.scorers]
+
+
 def _unfinished(folder: Path) -> Any:
     from tastevec.training.checkpoints import last_checkpoint  # noqa: PLC0415  as above
 
@@ -367,6 +377,7 @@ FOLDERS = [
     *(Target("prepared", file, _prepared, manifest=MANIFEST_FILE) for file in PREPARED),
     Target("results", "results.json", _results),
     Target("results", "per_user.parquet", _results),
+    *(Target("lists", file, partial(_lists, name=file)) for file in ("lists.parquet", "lists.csv")),
 ]
 NETWORKS = [
     Target("bundle", BUNDLE_FILE, _bundle, manifest_text=True, needs="torch"),

@@ -92,16 +92,20 @@ def read_lists(
     """
     import pyarrow as pa  # noqa: PLC0415  an extra
 
+    from tastevec.data.arrays import READ_ERRORS  # noqa: PLC0415  it imports pyarrow
+
     where = str(source) if isinstance(source, str | Path) else f"lists of {name}"
-    opened, items = _opened(source, where), pa.array(item_ids).cast(pa.string())
-    _check_columns(opened.schema.names, where, tasks)
+    items = pa.array(item_ids).cast(pa.string())
     reading = {task.name: _TaskLists.of(task, where, min(depth, len(items))) for task in tasks}
     try:
+        opened = _opened(source)
+        _check_columns(opened.schema.names, where, tasks)
         for task, run, rows in _groups(opened, where, name, tasks):
             if task in reading:
                 reading[task].add(run, rows[USER_ID], _index_in(rows[ITEM_ID], items), rows[RANK].to_numpy())
-    except pa.ArrowException as error:
-        raise DataError(f"{where}: {error}. Expected IDs, and ranks that are integers") from error
+    except READ_ERRORS as error:
+        expected = "a Parquet or CSV file of IDs, and of ranks that are integers"
+        raise FormatError(f"{where}: cannot be read ({error}). Expected {expected}") from error
     counts = {task: asdict(own.finished(len(items))) for task, own in reading.items() if own.ranked}
     if not counts:
         raise DataError(f"{where}: no list of {' or '.join(reading)}. Expected one of these in column {TASK}")
@@ -113,7 +117,7 @@ def read_lists(
     return Runs(name, scorers, {"source": where, "lists": counts})
 
 
-def _opened(source: Any, where: str) -> Any:  # noqa: ANN401  a path, or any table
+def _opened(source: Any) -> Any:  # noqa: ANN401  a path, or any table
     """Return the Arrow dataset of a Parquet or CSV file or of a table."""
     import pyarrow as pa  # noqa: PLC0415  an extra
     from pyarrow import csv, dataset  # noqa: PLC0415  an extra
@@ -121,13 +125,10 @@ def _opened(source: Any, where: str) -> Any:  # noqa: ANN401  a path, or any tab
     if not isinstance(source, str | Path):
         return dataset.dataset(pa.table(source))
     as_text = csv.ConvertOptions(column_types=dict.fromkeys(_TEXTS, pa.string()))
-    try:
-        with Path(source).open("rb") as file:
-            is_parquet = file.read(len(_MAGIC)) == _MAGIC
-        kind = "parquet" if is_parquet else dataset.CsvFileFormat(convert_options=as_text)
-        return dataset.dataset(source, format=kind)
-    except (OSError, pa.ArrowException) as error:
-        raise FormatError(f"{where}: cannot be read ({error}). Expected a Parquet or CSV file") from error
+    with Path(source).open("rb") as file:
+        is_parquet = file.read(len(_MAGIC)) == _MAGIC
+    kind = "parquet" if is_parquet else dataset.CsvFileFormat(convert_options=as_text)
+    return dataset.dataset(source, format=kind)
 
 
 def _check_columns(names: Sequence[str], where: str, tasks: Sequence[Task]) -> None:

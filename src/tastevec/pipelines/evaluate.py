@@ -190,12 +190,13 @@ def evaluate(
     from tastevec.evaluation.registry import build_baselines, trivial_baselines, vector_baselines
     from tastevec.evaluation.shared import shared_dataset
 
-    folders = [Path(one).resolve() for one in ([models] if isinstance(models, Path | str) else models)]
+    models = [models] if isinstance(models, Path | str) else models
+    folders = [Path(one).resolve() for one in models]
     lists = lists or {}
     _check_settings([folder.name for folder in folders], lists, seed=seed, seeds=seeds)
     datasets = [data] if isinstance(data, Path | str) else [*data]
     prepared, *others = (Prepared.open(Path(one)) for one in datasets)
-    _check_out(out, (*folders, *datasets, tuned, *lists.values()))  # now, not after the evaluation
+    _check_out(out, (*models, *datasets, tuned, *lists.values()))  # now, not after the evaluation
     systems = [model_runs(folder, prepared, others) for folder in folders]
     scale = prepared.scale
     dataset = shared_dataset(prepared, others, split) if others else EvalDataset.of(prepared, split)
