@@ -42,7 +42,7 @@ COMMANDS = {
     ],
     "describe": ["PREPARED", "--out"],
     "fit": ["INTERACTIONS", "--out", "--prepared", "--preset", "--set", "--items", "--bad-rows"],
-    "train": ["PREPARED", "--out", "--preset", "--set", "--resume"],
+    "train": ["PREPARED", "--out", "--preset", "--set", "--init", "--resume"],
     "evaluate": [
         *("MODEL", "--data", "--out", "--task", "--baselines", "--no-baselines", "--split"),
         *("--seeds", "--tune", "--tuned"),

@@ -19,6 +19,7 @@ from tastevec.cli.console import (
     Progress,
     WhichPreset,
     is_watched,
+    model_path,
     one_of,
     progress_bar,
     reporting,
@@ -71,8 +72,17 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a setting (list below); repeatable."),
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            parser=model_path,
+            help="Model of the same preset and shape to begin with: its transformer, and its item vectors by item ID.",
+        ),
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Resume an interrupted run of the same settings.")
+        bool,
+        typer.Option("--resume", help="Resume an interrupted run of the same settings, or with more epochs."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -92,6 +102,7 @@ def train(
                 prepared,
                 out,
                 preset=preset,
+                init=init,
                 resume=resume,
                 progress=_epochs(progress, epochs),
                 stage=lambda text: progress(0, 1, f"Training: {text}"),
@@ -106,6 +117,10 @@ def train(
             f"Next: tastevec evaluate {out} --data {prepared} --out results"
         )
         shown = {name: facts[name] for name in _SHOWN}
+        if "init" in facts:
+            shown |= {"init": (taken := facts["init"])}
+            items = model.bundle.noun.counted(taken["items"])
+            text = f"Began with {init} (space {taken['space']}): its transformer, and its vectors of {items}, {taken['new_items']:,} more are new.\n{text}"
         output.set({"out": out, "seconds": seconds, **shown}, text)
 
 

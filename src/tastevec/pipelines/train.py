@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tastevec.schema import Preset
     from tastevec.training.fit import Trained
     from tastevec.training.settings import AnySettings, TrainChoices
+    from tastevec.training.warm_start import WarmStart
 
 _MAX_VALIDATION: Final = 2_000  # users whose scores are calibrated; more change no digit that is shown
 
@@ -43,6 +44,7 @@ def train(
     out: Path | str,
     *,
     preset: Preset = "taste",
+    init: Path | str | None = None,
     resume: bool = False,
     progress: bool | Callable[[int, int, dict[str, float]], None] = True,
     stage: Callable[[str], None] | None = None,
@@ -54,7 +56,9 @@ def train(
         data: The folder of a prepared dataset.
         out: The model folder. Until it is complete, checkpoints and training curves are in ``OUT.training``.
         preset: ``taste``, ``bert-cosine`` (the research note's model), or ``direction`` (the direction of what users rate highest).
-        resume: Resume an interrupted run; the result equals that of an uninterrupted one.
+        init: A model of the same preset and shape to begin with, such as last week's, or ``out`` itself: its transformer, and its
+            item vectors, by item ID. The closed form is fitted again. The result has a space of its own.
+        resume: Resume an interrupted run; the result equals that of an uninterrupted one, unless there are more epochs now.
         progress: Show a progress bar in a notebook or a terminal; or a function of the steps done, their total, and the latest
             loss and validation score of the transformer; or False.
         stage: Called with what begins: the choice of each constant, the item vectors, the transformer.
@@ -75,18 +79,31 @@ def train(
     out, settings = Path(out), resolve_settings(preset, **changes)
     if (tracker := getattr(settings, "report_to", "none")) in {"wandb", "mlflow"}:
         require(tracker)
-    inputs = (data, getattr(settings, "backbone", None))
+    in_place = init is not None and out.exists() and Path(init).exists() and out.samefile(init)
+    inputs = (data, getattr(settings, "backbone", None), None if in_place else init)
     prepared = Prepared.open(Path(data))
     check_replaceable(out, marker_file=BUNDLE_FILE, inputs=inputs)  # before the training, not after it
+    warm_start = None if init is None else _warm_start(init, prepared, settings)
     run_folder = out.with_name(f"{out.name}.training")
+    how: dict[str, Any] = {"resume": resume, "warm_start": warm_start}
     if rank():  # of torchrun: rank 0 writes
-        return _train(prepared, out, run_folder, settings, resume=resume, progress=progress, stage=stage)
+        return _train(prepared, out, run_folder, settings, progress=progress, stage=stage, **how)
     check_replaceable(run_folder, marker_file=RUN_FILE, inputs=inputs)
     with only_writer(run_folder), _without_bars(), progress_bar(progress is True) as show:
         if progress is True:
             progress = lambda done, total, latest: show(done, total, training_text(latest))  # noqa: E731  as an argument
             stage = stage or (lambda text: show(0, 1, f"Training: {text}"))
-        return _train(prepared, out, run_folder, settings, resume=resume, progress=progress, stage=stage)
+        return _train(prepared, out, run_folder, settings, progress=progress, stage=stage, **how)
+
+
+def _warm_start(init: Path | str, prepared: Prepared, settings: AnySettings) -> WarmStart:
+    """Return the warm start from a model; see `WarmStart.of`."""
+    from tastevec.training.warm_start import WarmStart  # torch
+
+    bundle = load(init, runtime="torch").bundle
+    found = WarmStart.of(bundle.model, bundle.facts, prepared.item_ids, bundle.item_ids)
+    found.check(settings, prepared.scale.n_bins)
+    return found
 
 
 @contextmanager
@@ -110,6 +127,7 @@ def _train(
     settings: AnySettings,
     *,
     resume: bool,
+    warm_start: WarmStart | None,
     progress: bool | Callable[[int, int, dict[str, float]], None],
     stage: Callable[[str], None] | None,
 ) -> Recommender:
@@ -121,6 +139,7 @@ def _train(
         run_folder,
         settings,
         resume=resume,
+        warm_start=warm_start,
         stage=stage or (lambda _text: None),
         callbacks=[StepProgressCallback(progress)] if callable(progress) else None,
     )
@@ -128,7 +147,8 @@ def _train(
     items = with_shown_titles(prepared.items.drop_columns([VECTOR_SOURCE]))
     items = items.append_column(VECTOR_SOURCE, pa.array(fitted.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
-    bundle = Bundle(fitted.model, trained.input_config, items, _facts(prepared, trained), trained.cold_start)
+    facts = _facts(prepared, trained) | ({"init": warm_start.facts} if warm_start else {})
+    bundle = Bundle(fitted.model, trained.input_config, items, facts, trained.cold_start)
     bundle = with_tags_and_map(bundle, prepared, trained.counts)
     bundle = dataclasses.replace(bundle, calibration=_calibration(bundle, prepared))
     bundle.save(out, curves=run_folder / "tensorboard")

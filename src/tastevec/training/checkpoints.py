@@ -60,15 +60,14 @@ class _Checksums(StrictModel):
 def start_run(identity: dict[str, Any], folder: Path) -> None:
     """Remove an earlier run from ``folder`` and write the identity of the new one: data and settings, as JSON values.
 
-    A run resumes with the same identity alone.
+    A run resumes with the same identity alone, but for more epochs.
 
     Raises:
         FormatError: ``folder`` contains something else.
     """
     check_replaceable(folder, marker_file=RUN_FILE)
     remove_result(folder, marker_file=RUN_FILE)
-    with atomic_file(folder / RUN_FILE) as file:
-        file.write_text(json.dumps(identity), encoding="utf-8")
+    _write_identity(folder / RUN_FILE, identity)
 
 
 class ChecksumCallback(TrainerCallback):
@@ -123,14 +122,21 @@ def last_checkpoint(identity: dict[str, Any], folder: Path) -> str | None:
     """
     path = folder / RUN_FILE
     if not path.exists():
-        raise TrainingError(f"{folder}: no run to resume. Run the same command without --resume.")
+        raise TrainingError(
+            f"{folder}: no run to resume. Run the same command without --resume, or go on from a finished model with --init."
+        )
     earlier = _read_identity(path)
+    more = "epochs" in earlier and identity["epochs"] > earlier["epochs"]  # of a longer schedule from here on
+    if more:
+        earlier["epochs"] = identity["epochs"]
     changed = sorted(name for name, value in identity.items() if earlier.get(name) != value)
     if changed:
         raise TrainingError(
             f"{folder}: the run has other values of {', '.join(changed)}. Expected the same settings and data. "
             "Resume with those, or run without --resume."
         )
+    if more:
+        _write_identity(path, identity)
     for file in folder.glob("checksums-*.json"):
         if not file.with_name(f"checkpoint-{file.stem.partition('-')[2]}").exists():
             file.unlink()  # its checkpoint is removed
@@ -142,6 +148,11 @@ def last_checkpoint(identity: dict[str, Any], folder: Path) -> str | None:
     for checkpoint in sorted(folder.glob("checkpoint-*")):  # the best one is loaded in the end
         _check_checksums(checkpoint)
     return last
+
+
+def _write_identity(path: Path, identity: dict[str, Any]) -> None:
+    with atomic_file(path) as file:
+        file.write_text(json.dumps(identity), encoding="utf-8")
 
 
 def _read_identity(path: Path) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
     seed: int = 42,
     steps: int = STEPS,
     vectors: NDArray[np.float32] | None = None,
+    first: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda factors: factors,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClosedForm:
     """Fit the components and the item vectors to the training users.
@@ -63,6 +64,7 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
         seed: Of iALS, of what is hidden, and of the order of the lists.
         steps: Steps of the fit of the item vectors.
         vectors: (N, D) given item vectors, which then stay as they are.
+        first: Returns the vectors (N, D - 1) that their fit begins with, from the factors of iALS.
         progress: Called with the number of finished steps of the item vectors and their total.
     """
     fits = component_fits(train, n_items, settings, reading.scale, dim=dim, seed=seed)
@@ -95,7 +97,7 @@ def fit_closed_form(  # noqa: PLR0913  the data, and what they are
     ]
     start: Any = components.get("factors") or fits["factors"]()
     table = fit_item_vectors(
-        _reduced(start.factors), TopLists.concatenate(lists), seed=seed, steps=steps, progress=progress
+        first(_reduced(start.factors)), TopLists.concatenate(lists), seed=seed, steps=steps, progress=progress
     )
     # One coordinate stays free for the fold, so that the geometry takes nothing away; the ridge follows the length of 1,
     # at which the transformer reads item vectors best, so that no user ranks otherwise.

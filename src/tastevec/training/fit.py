@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.prepared import Prepared
+    from tastevec.training.warm_start import WarmStart
 
 _LOG: Final = logging.getLogger("tastevec")
 _MIN_USERS = 2
@@ -61,7 +62,7 @@ class Trained:
     cold_start: ColdStartModel
 
 
-def train(
+def train(  # noqa: PLR0913  the data, the settings, and how a run begins and reports
     prepared: Prepared,
     folder: Path,
     settings: AnySettings,
@@ -69,11 +70,13 @@ def train(
     resume: bool = False,
     stage: Callable[[str], None] = lambda _text: None,
     callbacks: list[TrainerCallback] | None = None,
+    warm_start: WarmStart | None = None,
 ) -> Trained:
     """Train on the training users of ``prepared``; choose constants and epoch on its validation users. Test users are not read.
 
     Under ``torchrun`` every process calls this: rank 0 returns, and the others exit when the training is over.
-    ``folder``, ``resume`` and ``callbacks`` are those of `train_encoder`; ``stage`` is called with what begins before it.
+    ``folder``, ``resume`` and ``callbacks`` are those of `train_encoder`; ``stage`` is called with what begins before it; see
+    `TrainingRun` for ``warm_start``.
 
     Raises:
         SettingsError: The settings do not fit the data or the backbone.
@@ -91,7 +94,8 @@ def train(
         train_on, validate_on = (
             _with_vectors(users, given.vectors) for users in (train_users.all(), validate_on)
         )
-    run = TrainingRun(*(train_on, validate_on, config, settings), prepared.fingerprint, prepared.order, stage)
+    data = (prepared.fingerprint, prepared.order)
+    run = TrainingRun(*(train_on, validate_on, config, settings), *data, stage, warm_start)
     if isinstance(settings, TasteSettings):
         _, features = load_feature_rows(prepared.folder)
         fitted = fit_taste(run, features, folder, given, resume=resume, callbacks=callbacks)

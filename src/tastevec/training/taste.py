@@ -132,6 +132,7 @@ def _closed_form(
     chosen = TeacherSettings.of(run.order)
     if settings.tune:
         chosen = choose_teacher(train, run.validation, n_items, scale=scale, **same, progress=run.stage)
+    first: dict[str, Any] = {"first": run.warm_start.first_vectors} if run.warm_start else {}
     run.stage("item vectors")
     model = fit_closed_form(
         train,
@@ -141,6 +142,7 @@ def _closed_form(
         **same,
         steps=settings.item_vector_steps,
         vectors=None if given is None else given.vectors,
+        **first,
     )
     initial, facts = given, {**chosen.as_json(), "low_ratings": round(low_share(train, scale), 4)}
     if initial is None:
@@ -181,6 +183,8 @@ def _initial(vectors: NDArray[np.float32], run: TrainingRun, settings: TasteSett
         )
     )
     model.initialize(torch.from_numpy(vectors))
+    if run.warm_start:
+        run.warm_start.load(model)
     return model
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tastevec.model.note import NoteEncoder
     from tastevec.schema import Horizon, Order, TaskId
     from tastevec.training.batches import Batch
+    from tastevec.training.warm_start import WarmStart
 
 VALIDATION_SCORE = "eval_validation_score"  # the checkpoint with the highest one is the result
 _LOGGING_STEPS = 50
@@ -62,7 +63,7 @@ class TrainingRun:
     """The data and the settings of a training run; it does not resume on data of another fingerprint.
 
     The training users may be in a memory map; the validation users select the epoch, on the tasks that their order allows.
-    ``stage`` is called with what begins.
+    ``stage`` is called with what begins; ``warm_start`` has the weights that it begins with.
     """
 
     train: Histories | HistorySubset
@@ -72,6 +73,7 @@ class TrainingRun:
     fingerprint: str
     order: Order = "timestamp"
     stage: Callable[[str], None] = lambda _text: None
+    warm_start: WarmStart | None = None
 
     def train_in_memory(self) -> Histories:
         """Return the training histories without times and normalized ratings, which are neither read nor in memory."""
@@ -113,6 +115,7 @@ def train_encoder(
         )
     arguments = _arguments(settings, folder)
     identity = {"data": run.fingerprint, **settings.model_dump(exclude={"device", "report_to"})}
+    identity["init"] = run.warm_start and run.warm_start.space
     # No process reads the folder before rank 0 has prepared it.
     with arguments.main_process_first(local=False):
         checkpoint = last_checkpoint(identity, folder) if resume else None
