@@ -230,7 +230,7 @@ def test_encode_counts_unknown_items_and_skipped_rows(folder):
     assert printed.stdout.startswith(
         "Wrote 2 user vectors to odd.parquet (8 dimensions, horizon overall, space "
     )
-    assert " Ignored 2 of 3 interactions: unknown items." in printed.stdout
+    assert " Ignored 2 of 3 interactions: unknown items. 1 user has no known item." in printed.stdout
     assert "Skipped 1 row: 1 " in printed.stdout
     printed = run("recommend", "model", "odd.csv", "--out", "odd.parquet", "--bad-rows", "drop:25%", "--k", 2)
     assert "Wrote 4 recommendations for 2 users to odd.parquet (horizon overall)." in printed.stdout

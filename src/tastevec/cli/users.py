@@ -232,6 +232,7 @@ def _counts(users: "UserFile", written: "BatchResult", seconds: float) -> dict[s
         "users_resumed": written.resumed,
         "interactions": stream.interactions,
         "unknown_interactions": stream.unknown,
+        "users_without_known_items": stream.without_known,
         "rows_skipped": row_report.skipped,
         "examples": row_report.examples,
         "seconds": seconds,
@@ -244,6 +245,8 @@ def _ignored(facts: dict[str, Any]) -> str:
     if unknown := facts.get("unknown_interactions"):
         reason = "unknown item" if unknown == 1 else "unknown items"
         text += f" Ignored {unknown:,} of {facts['interactions']:,} interactions: {reason}."
+    if without := facts.get("users_without_known_items"):
+        text += f" {without:,} {'user has' if without == 1 else 'users have'} no known item."
     if reasons := facts["rows_skipped"]:
         text += f"\n{skipped_rows(reasons, facts['examples'])}"
     return text
@@ -454,3 +457,6 @@ def _groups(
         yield group
         progress(opened.stream.users)
     opened.check_unknown()
+    counts = {"unknown_interactions": opened.stream.unknown, "interactions": opened.stream.interactions}
+    if said := _ignored(counts | {"rows_skipped": {}}):
+        typer.echo(said.strip(), err=True)

@@ -165,14 +165,15 @@ def _end(starts: NDArray[np.int64], count: int, users: int, rows: int) -> int | 
 class HistoryStream:
     """An iterator over batches of histories with running counts.
 
-    ``interactions`` are of known and unknown items; the ``unknown`` ones are ignored. ``lengths`` are the interactions of each
-    user of the latest batch.
+    ``interactions`` are of known and unknown items; the ``unknown`` ones are ignored, and ``without_known`` users have no
+    other. ``lengths`` are the interactions of each user of the latest batch.
     """
 
     _batches: Generator[Histories] = field(repr=False)
     users: int = 0
     interactions: int = 0
     unknown: int = 0
+    without_known: int = 0
     lengths: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __iter__(self) -> HistoryStream:
@@ -189,6 +190,7 @@ class HistoryStream:
         self.lengths = histories.lengths
         self.interactions += len(histories.items)
         self.unknown += len(histories.items) - len(known.items)
+        self.without_known += int((known.lengths == 0).sum())
         return known
 
 

@@ -298,14 +298,17 @@ def refuse_outside(
     settings: IntakeSettings,
     findings: Findings,
     *,
-    of_model: bool = False,
+    users_of_model: str | None = None,
 ) -> None:
-    """Stop for ratings outside the scale, or in its lower half alone; that of a model is not the caller's to change."""
+    """Stop for ratings outside the scale, or in its lower half alone; that of a model is not the caller's to change.
+
+    ``users_of_model`` is the table of users whose scale is that of a model.
+    """
     assert facts.lowest is not None and facts.highest is not None  # noqa: PT018  one fact
     low, high = limits
     if (low <= facts.lowest and facts.highest <= high) or settings.out_of_range == "drop":
         middle = (low + high) / 2
-        if facts.highest < middle and facts.distinct > 1 and not of_model:
+        if facts.highest < middle and facts.distinct > 1 and users_of_model is None:
             findings.stop(
                 "empty-upper-half",
                 f"no rating lies in the upper half of {low:g}:{high:g} (highest: {number(facts.highest)}); correct --rating-range",
@@ -316,9 +319,10 @@ def refuse_outside(
     side = "above" if above >= below else "below"
     extreme = f"highest: {number(facts.highest)}" if side == "above" else f"lowest: {number(facts.lowest)}"
     share = percent(max(above, below) / facts.values)
-    if of_model:
+    if users_of_model is not None:
         raise DataError(
-            f"{share} of ratings are {side} the model's scale {low:g}:{high:g} ({extreme}); convert them to this scale",
+            f"{users_of_model}: {share} of ratings are {side} the model's scale {low:g}:{high:g} ({extreme}). Expected ratings on this "
+            "scale. Convert them.",
             code="outside-range",
         )
     seen = f"{min(low, facts.lowest):g}:{max(high, facts.highest):g}"

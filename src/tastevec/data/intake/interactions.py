@@ -168,7 +168,8 @@ def _scale(
     settings, findings, name = context.settings, context.findings, columns.value_name or ""
     if context.model is not None:
         if context.model.kind == "explicit" and facts.values:
-            refuse_outside(facts, (context.model.low, context.model.high), settings, findings, of_model=True)
+            limits, where = (context.model.low, context.model.high), context.where
+            refuse_outside(facts, limits, settings, findings, users_of_model=where)
         return context.model, "stated"
     if columns.kind == "explicit" and is_constant(facts, settings, context.rating_range):
         value = number(facts.lowest or 0)
