@@ -178,6 +178,8 @@ def test_lists_without_task_need_one_task(task):
 def test_file_that_is_no_table_is_refused(task, tmp_path):
     with pytest.raises(FormatError, match=r"^lists of mine: cannot be read .*of ranks that are integers$"):
         read(rows((100, 50, 1.5)), task)
+    with pytest.raises(FormatError, match=r"^lists of mine: cannot be read"):
+        read(5, task)
     with pytest.raises(FormatError, match=r"none\.csv: cannot be read"):
         read(tmp_path / "none.csv", task)
 

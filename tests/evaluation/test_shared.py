@@ -10,7 +10,7 @@ from encoders import TINY
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError
 from tastevec.evaluation.dataset import EvalDataset
-from tastevec.evaluation.scorers import EncodedScorer
+from tastevec.evaluation.scorers import EncodedScorer, Predictions
 from tastevec.evaluation.shared import item_index, on_items_of, shared_dataset
 from tastevec.evaluation.tables import report_text
 from tastevec.pipelines.evaluate import evaluate
@@ -80,11 +80,18 @@ def test_model_of_other_items_has_equal_scores(prepared, newer):
         weighted = histories.normalized_ratings[:, None] * items[histories.items]
         return np.add.reduceat(weighted, histories.offsets[:-1])
 
-    scorer = EncodedScorer("mine", "space", items, encode)
+    def predict(histories, _horizon):
+        ratings = histories.normalized_ratings
+        return Predictions(ratings * items[histories.items, 0], ratings > 0, histories.owners)
+
+    scorer = EncodedScorer("mine", "space", items, encode, probabilities=predict)
     users = newer.histories.take(newer.users_in("test"))
     theirs = users.renumbered(item_index(newer, prepared))
     index = item_index(prepared, newer)
-    scores = on_items_of(prepared, newer, scorer).score(theirs)
+    mapped = on_items_of(prepared, newer, scorer)
+    scores = mapped.score(theirs)
+    for one, other in zip(mapped.probabilities(theirs, "next"), predict(users, "next"), strict=True):
+        np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(scores[:, index >= 0], scorer.score(users)[:, index[index >= 0]])
     assert (scores[:, index < 0] == np.finfo(np.float32).min).all()
 
@@ -100,6 +107,7 @@ def test_models_of_two_datasets_are_compared_on_shared_users(bundle_folder, prep
         pair.b for pair in report.paired_differences
     }
     assert "Held out of 2 datasets" in report_text(report)
+    assert [one["fingerprint"] for one in report.data["others"]] == [newer.fingerprint]
     with pytest.raises(DataError, match=r"model new was not trained on .*Add it as a second --data"):
         evaluate([tmp_path / "new"], prepared.folder, **how)
 

@@ -103,7 +103,7 @@ def read_lists(
         for task, run, rows in _groups(opened, where, name, tasks):
             if task in reading:
                 reading[task].add(run, rows[USER_ID], _index_in(rows[ITEM_ID], items), rows[RANK].to_numpy())
-    except READ_ERRORS as error:
+    except (*READ_ERRORS, TypeError) as error:
         expected = "a Parquet or CSV file of IDs, and of ranks that are integers"
         raise FormatError(f"{where}: cannot be read ({error}). Expected {expected}") from error
     counts = {task: asdict(own.finished(len(items))) for task, own in reading.items() if own.ranked}

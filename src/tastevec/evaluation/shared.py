@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.prepared import Prepared
     from tastevec.evaluation.scorers import EncodedScorer
-    from tastevec.schema import Horizon, Split
+    from tastevec.schema import Split
 
 
 def shared_dataset(prepared: Prepared, others: Sequence[Prepared], split: Split) -> EvalDataset:
@@ -82,14 +82,18 @@ def on_items_of(prepared: Prepared, own: Prepared, scorer: EncodedScorer) -> Enc
     def rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.where((index >= 0)[:, None], vectors[index], np.float32(0))
 
-    def encode(histories: Histories, horizon: Horizon) -> NDArray[np.float32]:
-        known = histories.renumbered(index)
-        normalized = own.scale.normalize(known.ratings, known.offsets)
-        return scorer.encode(replace(known, normalized_ratings=normalized), horizon)
+    def known(histories: Histories) -> Histories:
+        found = histories.renumbered(index)
+        return replace(found, normalized_ratings=own.scale.normalize(found.ratings, found.offsets))
 
-    scored = None if scorer.scored_items is None else rows(scorer.scored_items)
-    changed = replace(scorer, item_vectors=rows(scorer.item_vectors), encode=encode, scored_items=scored)
-    return replace(changed, probabilities=None)  # which know their own items alone
+    predict = scorer.probabilities
+    return replace(
+        scorer,
+        item_vectors=rows(scorer.item_vectors),
+        encode=lambda histories, horizon: scorer.encode(known(histories), horizon),
+        scored_items=None if scorer.scored_items is None else rows(scorer.scored_items),
+        probabilities=None if predict is None else lambda users, horizon: predict(known(users), horizon),
+    )
 
 
 def _texts(ids: NDArray[np.generic]) -> NDArray[np.str_]:

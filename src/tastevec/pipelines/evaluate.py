@@ -190,28 +190,26 @@ def evaluate(
     from tastevec.evaluation.registry import build_baselines, trivial_baselines, vector_baselines
     from tastevec.evaluation.shared import shared_dataset
 
-    models = [models] if isinstance(models, Path | str) else models
+    models, lists = [models] if isinstance(models, Path | str) else models, lists or {}
     folders = [Path(one).resolve() for one in models]
-    lists = lists or {}
     _check_settings([folder.name for folder in folders], lists, seed=seed, seeds=seeds)
     datasets = [data] if isinstance(data, Path | str) else [*data]
     prepared, *others = (Prepared.open(Path(one)) for one in datasets)
     _check_out(out, (*models, *datasets, tuned, *lists.values()))  # now, not after the evaluation
     systems = [model_runs(folder, prepared, others) for folder in folders]
-    scale = prepared.scale
     dataset = shared_dataset(prepared, others, split) if others else EvalDataset.of(prepared, split)
     found, _ = dataset.tasks(tasks, seed)  # without any it fails now, not after the tuning
     given = [read_lists(name, one, found, prepared.item_ids, DEPTH) for name, one in lists.items()]
     horizons = [horizon for horizon in get_args(Horizon) if horizon in {task.horizon for task in found}]
-    strong = _strong_baselines(scale, without)
-    specs = [*trivial_baselines(dataset.train, scale=scale), *(strong if with_baselines else ())]
+    strong = _strong_baselines(prepared.scale, without)
+    specs = [*trivial_baselines(dataset.train, scale=prepared.scale), *(strong if with_baselines else ())]
     with (
         progress_bar(progress) as step,
         _result_folder(out, found, prepared.item_ids, rankings=rankings) as (folder, on_lists),
     ):
         chosen = _settings(specs, prepared, horizons, seed=seed, tune=tune, tuned=tuned, progress=step)
         baselines = build_baselines(specs, chosen, range(seed, seed + seeds))
-        baselines += [one for model in systems for one in vector_baselines(model, scale=scale)]
+        baselines += [one for model in systems for one in vector_baselines(model, scale=prepared.scale)]
         report = evaluate_systems(
             [*systems, *given],
             dataset,
@@ -222,13 +220,14 @@ def evaluate(
             on_lists=on_lists,
         )
         step(0, 1, "behavior")
-        if others:
-            behavior = Behavior((), dict.fromkeys(MEASURES, "the models are of several prepared datasets"))
-        else:
+        behavior = Behavior((), dict.fromkeys(MEASURES, "the models are of several prepared datasets"))
+        if not others:
             genres = prepared.items[GENRES]
             behavior = measure_behavior(systems, dataset, genres, horizons=horizons, seed=seed)
         calibration = measure_calibration(systems, dataset.held_out_users, horizons=horizons, seed=seed)
-        report = replace(report, data=_facts(prepared, split), behavior=behavior, calibration=calibration)
+        report = replace(
+            report, data=_facts(prepared, others, split), behavior=behavior, calibration=calibration
+        )
         if folder is not None:
             write_files(report, folder)
     return report
@@ -242,11 +241,15 @@ def _check_out(out: Path | str | None, inputs: Sequence[Any]) -> None:
         require("matplotlib")
 
 
-def _facts(prepared: Prepared, split: Split) -> dict[str, Any]:
+def _facts(prepared: Prepared, others: Sequence[Prepared], split: Split) -> dict[str, Any]:
     """Return what results say of the data."""
+    named, *also = (
+        {"name": one.manifest["source"]["name"], "fingerprint": one.fingerprint}
+        for one in (prepared, *others)
+    )
     return {
-        "name": prepared.manifest["source"]["name"],
-        "fingerprint": prepared.fingerprint,
+        **named,
+        **({"others": also} if also else {}),
         "split": split,
         "item_noun": prepared.noun.to_json(),
         "n_items": len(prepared.items),
