@@ -154,6 +154,11 @@ def test_probability_is_equal_by_every_door(model, horizon, tmp_path):
     vectors = recommender.user_vectors(work.users.histories, work.horizon, work.dislike_weight)
     [user] = json.loads(work.head(state) + work.entries(state, vectors, lambda: None) + b"]}")["users"]
     assert [item["probability"] for item in user["items"]] == pytest.approx(found.tolist(), abs=1e-6)
+    percentiles = expected["percentile"].to_pylist()
+    assert percentiles == sorted(percentiles, reverse=True)
+    assert percentiles[0] <= 100 * (1 - 1 / worlds.ITEMS) + 1e-4
+    assert table["percentile"].to_pylist() == percentiles == [item["percentile"] for item in user["items"]]
+    assert b"0 to 100" in table.schema.metadata[b"percentile"]
 
 
 def test_vector_has_probability_of_an_average_user(model):

@@ -458,7 +458,7 @@ class Recommender:
             index = None
         if index is None:
             raise UnknownItemError(
-                f"item_id: {item_id!r} is not in the catalog ({self.bundle.noun.counted(len(self._indices))}). Expected an item_id of items.parquet."
+                f"item_id: {item_id!r} is not in the catalog ({self.bundle.noun.counted(len(self._indices))}). Expected one of its IDs, such as {self.bundle.item_ids[0]}."
             )
         return index
 
