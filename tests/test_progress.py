@@ -47,6 +47,7 @@ def test_notebook_executed_shows_one_bar_that_is_done():
         from tastevec.pipelines.progress import progress_bar
         import time
         with progress_bar(True) as step:
+            from tqdm.auto import tqdm
             for done in range(30):
                 step(done, 30, "Training <b>")
                 time.sleep(0.01)

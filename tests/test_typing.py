@@ -44,6 +44,8 @@ model.recommend([50], n=3)  # call-arg
 model.recommend([50], k="3")  # arg-type
 assert_type(tv.train("prepared", Path("model"), epochs=3, learning_rate=1e-3), tv.Recommender)
 tv.train("prepared", "model", preset="direction", progress=False)
+tv.train("prepared", "model", init=Path("earlier"), resume=True)
+tv.train("prepared", "model", init=3)  # arg-type
 tv.train("prepared", "model", epoch=3)  # call-arg
 tv.train("prepared", "model", epochs="3")  # arg-type
 tv.train("prepared", "model", preset="best")  # arg-type

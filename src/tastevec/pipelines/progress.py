@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -29,7 +30,9 @@ def progress_bar(progress: bool | Progress) -> Iterator[Progress]:  # noqa: FBT0
         yield progress
     elif progress and _in_notebook():
         bar = _NotebookBar()
-        yield bar
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, of bars that are not shown
+            yield bar
         bar.finish()
     elif progress and sys.stderr.isatty():
         with _terminal_bar() as step:
