@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from pyarrow import parquet
 
 import worlds
 from tastevec.data.files import manifest_text
@@ -13,6 +14,7 @@ from tastevec.evaluation.report import Report
 from tastevec.pipelines.evaluate import evaluate
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
+from tastevec.serving.recommender import load
 
 
 def test_evaluate_adds_baselines_in_the_space_of_the_model(bundle_folder, prepared_folder, tmp_path):
@@ -111,6 +113,19 @@ def test_lists_of_an_evaluation_are_a_system_of_the_next(bundle_folder, prepared
     assert all(means[row.task, row.metric] == row.mean for row in own)
     assert {pair.task for pair in again.paired_differences if "model" in (pair.a, pair.b)} == {*how["tasks"]}
     assert not again.behavior.rows
+
+
+def test_recommendations_for_the_inputs_have_the_metrics_of_the_model(
+    bundle_folder, prepared_folder, tmp_path
+):
+    how = {"with_baselines": False, "tasks": ["top-rated"]}
+    evaluate([bundle_folder], prepared_folder, tmp_path / "first", **how)
+    lists = load(bundle_folder).recommend(parquet.read_table(tmp_path / "first" / "inputs.parquet"), k=100)
+    report = evaluate([bundle_folder], prepared_folder, lists={"deployed": lists}, **how)
+    own, other = (
+        {row.metric: row.mean for row in report.rows if row.system == name} for name in ("model", "deployed")
+    )
+    assert all(own[metric] == mean for metric, mean in other.items())
 
 
 def test_lists_with_the_name_of_a_model_are_refused(bundle_folder, prepared_folder):
