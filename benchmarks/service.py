@@ -152,7 +152,7 @@ def largest_requests(bundle: Bundle, share: float = 1.0) -> dict[str, bytes]:
         ),
         "explain": ("explain", {"users": users(EXPLAINED), "tags": 100, "contributions": 20}),
         "recommend, 30 KB of interactions": ("recommend", {"users": users(1, 30_000), "k": K}),
-        "recommend, unknown items": ("recommend", {"users": unknown, "k": K}),
+        "recommend, unknown items": ("recommend", {"users": unknown, "k": K, "unknown": "ignore"}),
         "steer": ("steer", {"vectors": vectors, "k": K, "tags": tags}),
         "similar items": ("similar-items", {"item_ids": (ids * USERS)[:USERS], "k": K}),
         "similar users": ("similar-users", {"users": users(USERS), "k": NEIGHBORS // USERS}),

@@ -293,6 +293,12 @@ def test_horizon_is_overall_by_default_at_every_door(state):
     np.testing.assert_array_equal(model.encode(rows), overall)
     assert model.encode({"ann": rows}).horizon == "overall"
     assert model.recommend(rows).equals(model.recommend(rows, horizon="overall"))
+    for horizon, found in (
+        ("overall", model.recommend(rows)),
+        ("next", model.recommend(rows, horizon="next")),
+    ):
+        assert found.schema.metadata[b"horizon"] == horizon.encode()
+        assert b"0 to 100" in found.schema.metadata[b"percentile"]
     body = {"users": [{"interactions": [{"item_id": item, "value": value} for item, value in rows]}]}
     for name in ("encode", "recommend", "explain", "similar-users"):
         assert OPERATIONS[name].open(state, json.dumps(body).encode()).horizon == "overall"

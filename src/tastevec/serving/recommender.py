@@ -22,6 +22,7 @@ from tastevec.errors import DataError, FormatError, SettingsError, TastevecWarni
 from tastevec.schema import (
     DEFAULT_DISLIKE_WEIGHT,
     ITEM_ID,
+    MEANINGS,
     NORM,
     RANK,
     SIMILARITY,
@@ -272,9 +273,8 @@ class Recommender:
         near = (indices != index) & self._with_vector[indices] & self._with_vector[index]
         indices, cosines = indices[near][:k], cosines[near][:k]
         items = self.bundle.items.select([ITEM_ID, TITLE]).take(pa.array(indices))
-        return items.append_column(
-            RANK, pa.array(np.arange(1, len(indices) + 1, dtype=np.int32))
-        ).append_column(SIMILARITY, pa.array(cosines))
+        ranks = pa.array(np.arange(1, len(indices) + 1, dtype=np.int32))
+        return items.append_column(RANK, ranks).append_column(SIMILARITY, pa.array(cosines))
 
     def similar_users(
         self,
@@ -302,10 +302,9 @@ class Recommender:
         Raises:
             DataError: The user vectors are of another space.
         """
-        known = users
-        if not isinstance(known, Neighbors):
-            known = read_user_vectors(known, self.bundle.space, horizon=horizon)
-        check_vectors("users", self.bundle.space, known.horizon, self.bundle.space, horizon)
+        space = self.bundle.space
+        known = users if isinstance(users, Neighbors) else read_user_vectors(users, space, horizon=horizon)
+        check_vectors("users", space, known.horizon, space, horizon)
         queries, (vectors, _) = self._encoded(interactions, horizon, unknown, dislike_weight=dislike_weight)
         nearest = known.nearest(vectors, at_least_one(k))
         ids = queries.histories.user_ids
@@ -355,13 +354,9 @@ class Recommender:
         histories = users.histories
         if isinstance(interactions, Embeddings | np.ndarray):
             contributions = 0
+        attribution = self.attribution(horizon, dislike_weight)
         explanations = explain_users(
-            self.attribution(horizon, dislike_weight),
-            directions,
-            histories,
-            vectors,
-            tags=tags,
-            contributions=contributions,
+            attribution, directions, histories, vectors, tags=tags, contributions=contributions
         )
         if is_one_user(interactions):
             return explanations[0]
@@ -578,7 +573,9 @@ class Recommender:
             RANK: pa.array((ranks + 1).astype(np.int32)),
         }
         measures = self.bundle.measures(known, best, horizon)
-        return pa.record_batch(columns | {name: pa.array(of[present]) for name, of in measures.items()})
+        columns |= {name: pa.array(of[present]) for name, of in measures.items()}
+        facts = {"space": self.bundle.space, "horizon": horizon} | {name: MEANINGS[name] for name in measures}
+        return pa.record_batch(columns, metadata=facts)
 
     def _encoded(
         self,
