@@ -260,30 +260,29 @@ class _Data:
         self, components: Mapping[str, Component], settings: TeacherSettings
     ) -> tuple[float, float]:
         """Return the `TeacherSettings.shrinkage` that is best for short histories and costs complete ones next to nothing."""
-        hidden, task = (
-            build_task("random-20pct", users.sample(_FEWEST, self.seed), scale=self.scale, seed=self.seed)
-            for users in (self.train, self.validation)
-        )
+        few = replace(self, validation=self.validation.sample(_MAX_USERS, self.seed))
+        complete = [question.task for question in few.questions("overall", _DRAWS).each]
+        tasks = [replace(complete[0], inputs=complete[0].inputs.last(length)) for length in _CUT]
+        tasks = [replace(task, seen=complete[0].seen or complete[0].inputs) for task in tasks] + complete
         total = unfitted(components, settings.weights, self.scale, self.n_items)
 
         def scores(histories: Histories) -> NDArray[np.float32]:
             known, once = (known_of(some, self.scale) for some in (histories, histories.once()))
             return total.scores("overall", known, once)
 
-        mean = scores(hidden.inputs).mean(axis=0)
-        question = Question(
-            replace(task, seen=task.seen or task.inputs), _DEPTHS["random-20pct"], self.n_items
-        )
+        train = self.train.sample(_FEWEST, self.seed)
+        mean = scores(build_task("random-20pct", train, scale=self.scale, seed=self.seed).inputs).mean(axis=0)
         pairs = [(0.0, 1.0), *itertools.product(_MOST, _FADINGS)]
-        gains = np.empty((len(pairs), len(_CUT) + 1))
-        for column, inputs in enumerate([*(task.inputs.last(length) for length in _CUT), task.inputs]):
-            plain, lengths = scores(inputs), inputs.once().lengths[:, None]
+        gains = np.empty((len(pairs), len(tasks)))
+        for column, task in enumerate(tasks):
+            question = Question(task, _DEPTHS["random-20pct"], self.n_items)
+            plain, lengths = scores(task.inputs), task.inputs.once().lengths[:, None]
             for row, (most, fading) in enumerate(pairs):
                 shares = (most * np.exp(-lengths / fading)).astype(np.float32)
                 gains[row, column] = question.gains(plain + shares * mean).mean()
-        *short, complete = gains.T
-        relative = sum(one / max(one[0], _NOTHING) for one in short)
-        return pairs[int(np.argmax(np.where(complete >= (1 - _LOSS) * complete.max(), relative, 0)))]
+        relative = gains / np.maximum(gains[0], _NOTHING)
+        short, whole = relative[:, : len(_CUT)].sum(axis=1), relative[:, len(_CUT) :].mean(axis=1)
+        return pairs[int(np.argmax(np.where(whole >= (1 - _LOSS) * whole.max(), short, 0)))]
 
     def _discounted(self, start: GradedSettings, questions: Questions) -> tuple[float, SparseRegression]:
         """Return the best discount of popularity, and the regression with it."""
@@ -358,7 +357,10 @@ def choose_content(
     users = validation.sample(_MAX_USERS, seed)
     of_any = next(iter(models.values()))
     data = _Data(users, users, len(of_any.mean), reading.scale, order, 0, seed)
-    questions = [*data.questions("overall").each, *data.questions("next").each]
+    every = [*data.questions("overall", _DRAWS).each, *data.questions("next", _DRAWS).each]
+    questions = [
+        question for question in every if question.task.name != "next-item"
+    ]  # too noisy, and the lists are the same
     if not questions:
         return SHRINKAGE_USERS
     means = np.empty((len(models), len(questions)))
