@@ -165,8 +165,9 @@ def _end(starts: NDArray[np.int64], count: int, users: int, rows: int) -> int | 
 class HistoryStream:
     """An iterator over batches of histories with running counts.
 
-    ``interactions`` are of known and unknown items; the ``unknown`` ones are ignored, and ``without_known`` users have no
-    other. ``lengths`` are the interactions of each user of the latest batch.
+    ``interactions`` are of known and unknown items, each item of a user once unless the model keeps repeats; the ``unknown``
+    ones are ignored, and ``without_known`` users have no other. ``lengths`` are the interactions of each user of the latest
+    batch.
     """
 
     _batches: Generator[Histories] = field(repr=False)
