@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tastevec as tv
 import worlds
 from tastevec.errors import DataError, FormatError, SettingsError
-from tastevec.serving.explain import explain_clusters
+from tastevec.serving.explain import Cluster, TagExplanation, explain_clusters
 from tastevec.serving.recommender import Recommender
 
 FIELDS = {"user_id": "user", "item_id": "item", "rating": "stars", "timestamp": "time"}
@@ -37,6 +37,14 @@ def crowd(model, size, *, shift=0.0):
     ones = np.ones(size, np.int64)
     matrix = rows.astype(np.float32)
     return tv.Embeddings(np.arange(size), matrix, ones, ones, ones, "overall", model.bundle.space)
+
+
+def test_cluster_prints_as_one_line():
+    more, less = (
+        TagExplanation(tag, strength, 0.5, ()) for tag, strength in (("Drama", 1.12), ("War", -0.4))
+    )
+    assert str(Cluster("a", 1020, (more,), (less,))) == "cluster a, 1,020 users: Drama +1.1; War -0.4"
+    assert str(Cluster(3, 7, (), ())) == "cluster 3, 7 users: nothing more; nothing less"
 
 
 @pytest.mark.parametrize("horizon", ["next", "overall"])

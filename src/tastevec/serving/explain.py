@@ -71,6 +71,14 @@ class Cluster:
     up: tuple[TagExplanation, ...]
     down: tuple[TagExplanation, ...]
 
+    def __str__(self) -> str:
+        up, down = (
+            ", ".join(f"{tag.tag} {tag.strength:+.1f}" for tag in tags) for tags in (self.up, self.down)
+        )
+        return (
+            f"cluster {self.label}, {self.n_users:,} users: {up or 'nothing more'}; {down or 'nothing less'}"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
