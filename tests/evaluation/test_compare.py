@@ -89,6 +89,19 @@ def test_compare_merges_equal_systems_only(write):
     assert {row.system for row in compare([one, two]).rows} == set(names)
 
 
+def test_compare_merges_a_system_that_one_evaluation_measured_at_more_depths(write):
+    question = task_record("random-20pct")
+    values = {"ndcg_at_100": BASELINE["popularity"]}
+    reports = [
+        report_of(
+            [facts("popularity", is_baseline=True)], [measured("popularity", question, **some)], data=DATA
+        )
+        for some in (values, values | {"ndcg_at_10": [0.0, 0.1, 0.1, 0.2]})
+    ]
+    folders = [write(f"part {number}", report) for number, report in enumerate(reports)]
+    assert [system.system for system in compare(folders).systems] == ["popularity"]
+
+
 def test_compare_names_equal_folders_by_path(write, tmp_path, monkeypatch):
     write("a/results", simple({"taste": [0.3] * 4}))
     write("b/results", simple({"taste": [0.4] * 4}))

@@ -233,6 +233,8 @@ def _differences(
 
 
 def _equal_values(one: TaskResult, other: TaskResult) -> bool:
-    return one.values.keys() == other.values.keys() and all(
-        np.array_equal(one.values[metric], other.values[metric], equal_nan=True) for metric in one.values
+    """Return whether the metrics that both have, at least one, are equal: one evaluation may have other depths."""
+    shared = one.values.keys() & other.values.keys()
+    return bool(shared) and all(
+        np.array_equal(one.values[metric], other.values[metric], equal_nan=True) for metric in shared
     )
