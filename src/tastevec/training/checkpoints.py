@@ -126,7 +126,8 @@ def last_checkpoint(identity: dict[str, Any], folder: Path) -> str | None:
             f"{folder}: no run to resume. Run the same command without --resume, or go on from a finished model with --init."
         )
     earlier = _read_identity(path)
-    more = "epochs" in earlier and identity["epochs"] > earlier["epochs"]  # of a longer schedule from here on
+    planned = earlier.get("epochs")
+    more = isinstance(planned, int) and identity["epochs"] > planned  # of a longer schedule from here on
     if more:
         earlier["epochs"] = identity["epochs"]
     changed = sorted(name for name, value in identity.items() if earlier.get(name) != value)

@@ -66,6 +66,7 @@ _CUT: Final = (1, 3, 5, 10, 20, 50)
 _MOST: Final = (0.5, 1.0, 2.0, 4.0)
 _FADINGS: Final = (2.0, 4.0, 8.0, 12.0, 16.0, 24.0)
 _LOSS: Final = 0.0075  # of the quality of complete histories
+_ENOUGH: Final = 50  # users of a task; fewer choose by chance
 _CONTENT_LOSS: Final = 0.001  # of the quality of all tasks
 _POOLED: Final = 150  # first items of a component: what none has among them is not first in a sum
 _POOLED_USERS: Final = 256  # scored at once
@@ -361,7 +362,7 @@ def choose_content(
     questions = [
         question for question in every if question.task.name != "next-item"
     ]  # too noisy, and the lists are the same
-    if not questions:
+    if max((len(question.task) for question in questions), default=0) < _ENOUGH:
         return SHRINKAGE_USERS
     means = np.empty((len(models), len(questions)))
     for row, model in enumerate(models.values()):
