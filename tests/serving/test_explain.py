@@ -129,12 +129,9 @@ def test_explain_separates_the_two_tastes(model, directions):
     found = explained(model, directions, user_examples.world(), contributions=0)
     first = [{reading.tag: reading.strength for reading in user} for user in found]
     rockets = {"Action", "Sci-Fi", *(f"tag {tag}" for tag in range(1, 13, 2))}
-    right = [
-        (strength > 0) == ((tag in rockets) == (user < 6))
-        for user, tags in enumerate(first)
-        for tag, strength in tags.items()
-    ]
-    assert np.mean(right) > 0.75  # by chance half; the tiny training differs a little between machines
+    for user, normalized_ratings in enumerate(first):
+        for tag, strength in normalized_ratings.items():
+            assert (strength > 0) == ((tag in rockets) == (user < 6))
 
 
 def test_explain_sorts_tags_by_strength_and_reliability(model, scattered):

@@ -253,9 +253,9 @@ class _Data:
         if following.each:
             weights["next"] = _ascend(components, "lagged", following, self.scale)
         settings = replace(settings, weights=weights)
-        return (
-            replace(settings, shrinkage=self._shrinkage(components, settings)) if overall.each else settings
-        )
+        if _most_users(overall.each) >= _ENOUGH:
+            settings = replace(settings, shrinkage=self._shrinkage(components, settings))
+        return settings
 
     def _shrinkage(
         self, components: Mapping[str, Component], settings: TeacherSettings
@@ -362,7 +362,7 @@ def choose_content(
     questions = [
         question for question in every if question.task.name != "next-item"
     ]  # too noisy, and the lists are the same
-    if max((len(question.task) for question in questions), default=0) < _ENOUGH:
+    if _most_users(questions) < _ENOUGH:
         return SHRINKAGE_USERS
     means = np.empty((len(models), len(questions)))
     for row, model in enumerate(models.values()):
@@ -372,6 +372,11 @@ def choose_content(
             means[row, column] = question.gains(np.concatenate(found) @ model.vectors.T).mean()
     relative = (means / np.maximum(means[0], _NOTHING)).mean(axis=1)
     return [*models][int(np.flatnonzero(relative >= (1 - _CONTENT_LOSS) * relative.max())[-1])]
+
+
+def _most_users(questions: Sequence[Question]) -> int:
+    """Return the users of the task that has the most; 0 without a task."""
+    return max((len(question.task) for question in questions), default=0)
 
 
 _Move: TypeAlias = tuple[str, tuple[float, ...] | None]
