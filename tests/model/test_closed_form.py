@@ -97,6 +97,7 @@ def test_arrays_give_the_same_closed_form():
 WRONG = {
     "another catalog": {"mean": np.zeros(N + 1, np.float32)},
     "no mean": {"mean": None},
+    "a mean user that never fades": {"shrinkage": np.zeros(2, np.float32)},
     "dislikes of other levels": {"push": np.zeros(2, np.float32)},
     "an item that does not exist": {"whole_targets": np.full((N, 6), N, np.int32)},
     "an item under 0": {"whole_targets": np.full((N, 6), -1, np.int32)},

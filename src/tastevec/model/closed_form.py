@@ -402,6 +402,8 @@ class ClosedForm:
         expected = {"mean": (n_items,), "shrinkage": (2,), "ridge": (1,), "push": (levels,)}
         if shapes != expected or {*weights} != {*LENGTHS} or not named <= components.keys():
             raise ValueError(f"components {sorted(components)}, weights {sorted(named)}, {shapes}")
+        if not own["shrinkage"][1] > 0:
+            raise ValueError(f"components {sorted(components)}, shrinkage {own['shrinkage'].tolist()}")
         return cls(components, weights, table=table, added=added, **own)
 
 

@@ -315,10 +315,7 @@ def weigh_transformer(
         order: Where the order comes from.
         seed: Of the draws.
     """
-    users = validation.sample(_MAX_USERS, seed)
-    questions = _Data(users, users, len(model.mean), reading.scale, order, 0, seed).questions(
-        "next", _MOMENTS
-    )
+    questions = _validation_data(model, validation, reading, order, seed).questions("next", _MOMENTS)
     if not questions.each:
         return 0.0
 
@@ -355,13 +352,10 @@ def choose_content(
         order: Where the order comes from.
         seed: Of the draws.
     """
-    users = validation.sample(_MAX_USERS, seed)
-    of_any = next(iter(models.values()))
-    data = _Data(users, users, len(of_any.mean), reading.scale, order, 0, seed)
+    data = _validation_data(next(iter(models.values())), validation, reading, order, seed)
     every = [*data.questions("overall", _DRAWS).each, *data.questions("next", _DRAWS).each]
-    questions = [
-        question for question in every if question.task.name != "next-item"
-    ]  # too noisy, and the lists are the same
+    # The next item alone is too noisy, and the lists of last-20pct are the same.
+    questions = [question for question in every if question.task.name != "next-item"]
     if _most_users(questions) < _ENOUGH:
         return SHRINKAGE_USERS
     means = np.empty((len(models), len(questions)))
@@ -372,6 +366,14 @@ def choose_content(
             means[row, column] = question.gains(np.concatenate(found) @ model.vectors.T).mean()
     relative = (means / np.maximum(means[0], _NOTHING)).mean(axis=1)
     return [*models][int(np.flatnonzero(relative >= (1 - _CONTENT_LOSS) * relative.max())[-1])]
+
+
+def _validation_data(
+    model: ClosedForm, validation: Histories, reading: InputConfig, order: Order, seed: int
+) -> _Data:
+    """Return at most 800 validation users, to whom nothing is fitted."""
+    users = validation.sample(_MAX_USERS, seed)
+    return _Data(users, users, len(model.mean), reading.scale, order, 0, seed)
 
 
 def _most_users(questions: Sequence[Question]) -> int:
@@ -457,7 +459,7 @@ class _Pool:
     Attributes:
         scores: Of each component, (B, P); minus infinity where a user has fewer items.
         held_out: (B, P) whether an item is held out.
-        question: What is task.
+        question: The task, and how well scores answer it.
     """
 
     scores: Mapping[str, NDArray[np.float32]]
