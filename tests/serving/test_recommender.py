@@ -67,7 +67,9 @@ def test_encode_of_a_table_a_single_user_and_a_list_is_equal(model, horizon):
 
 def test_timestamps_change_only_next_vectors(model):
     model = with_dislikes(model)  # in which the transformer has a weight
-    timed, untimed = table(), table().drop_columns("timestamp")
+    # Of the tiny catalog a complete history leaves so few items that any scores may rank them alike.
+    timed = table().filter(pa.array(table()["item_id"].to_numpy() % 4 == 1))
+    untimed = timed.drop_columns("timestamp")
     for horizon, same in (("next", False), ("overall", True)):
         found, without = (
             np.stack([vector for _, vector in model.encode(source, horizon=horizon)])
